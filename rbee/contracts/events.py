@@ -1,0 +1,109 @@
+"""How an answer arrives: events tagged by `type`; a stream ends in one `Done` or one `Failed`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from rbee.contracts.chat import ToolCall
+
+FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
+Unit = Literal["bytes", "percent", "steps", "s"]
+
+
+class Usage(Struct):
+    """Tokens read and written; `completion_tokens` sums over all choices."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Timings(Struct):
+    """Milliseconds, as the worker's own clock measured them."""
+
+    queued_ms: float = 0.0
+    prompt_ms: float = 0.0
+    """From the first prompt chunk to the first token."""
+    decode_ms: float = 0.0
+    """From the first token to the last."""
+    tokens_per_s: float = 0.0
+
+
+class Logprob(Struct, omit_defaults=True):
+    """A token with the natural logarithm of its probability, before any sampling parameter."""
+
+    token_id: int
+    text: str
+    logprob: float
+    bytes: list[int]
+    top: list[Logprob] = []
+
+
+class Event(Struct, tag_field="type", kw_only=True):
+    """The base of all events."""
+
+
+class Queued(Event, tag="queued"):
+    """Waiting; `position` counts those ahead, `eta_s` is a guess or null."""
+
+    position: int
+    eta_s: float | None = None
+
+
+class Progress(Event, tag="progress"):
+    """Something long moved on; `total` is null while unknown."""
+
+    what: str
+    done: int
+    total: int | None = None
+    unit: Unit = "steps"
+
+
+class Token(Event, tag="token", omit_defaults=True):
+    """Text that is now certain, with the tokens it came from.
+
+    `index` is how many tokens of this choice were reported before; `token_ids` are the next ones.
+    One event may carry several tokens, when text had to wait for the rest of a character or
+    for a stop string to be ruled out.
+    """
+
+    index: int
+    text: str
+    token_ids: list[int]
+    choice: int = 0
+    logprobs: list[Logprob] | None = None
+    tool_calls: list[ToolCall] | None = None
+    """Calls that are now complete, when tools were offered; their text is not in `text`."""
+
+
+class Done(Event, tag="done"):
+    """The answer is complete. `finish_reasons` holds one reason for each choice."""
+
+    finish_reason: FinishReason
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+    worker_id: str = ""
+    model: str = ""
+    sha256: str = ""
+    finish_reasons: list[FinishReason] = []
+    result: dict[str, Any] | None = None
+    """What the operation answers, for operations other than `infer`."""
+
+
+class Failed(Event, tag="failed", omit_defaults=True):
+    """The answer ended in an error; `code` is one of `rbee.errors`."""
+
+    code: str
+    message: str
+    hint: str = ""
+    path: str = ""
+    retry_after_s: float = 0.0
+
+
+AnyEvent = Queued | Progress | Token | Done | Failed

@@ -1,0 +1,44 @@
+"""The bounds of every field, as annotated types: each number that may reach C has both ends."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
+"""An id of a hive or a worker: it appears in URLs, log lines and arguments."""
+
+ModelRef = Annotated[str, Meta(min_length=1, max_length=512)]
+"""What a person calls a model; `rbee.naming` says what forms there are."""
+
+JobId = Annotated[str, Meta(min_length=1, max_length=64)]
+Sha256 = Annotated[str, Meta(max_length=64)]
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Seconds = Annotated[float, Meta(ge=0.0, le=86_400.0)]
+
+PromptText = Annotated[str, Meta(max_length=4_000_000)]
+PromptIds = Annotated[list[TokenId], Meta(min_length=1, max_length=1_048_576)]
+
+MaxTokens = Annotated[int, Meta(ge=1, le=1_048_576)]
+Temperature = Annotated[float, Meta(ge=0.0, le=5.0)]
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+TopK = Annotated[int, Meta(ge=0, le=1_048_576)]
+RepeatPenalty = Annotated[float, Meta(gt=0.0, le=10.0)]
+Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+StopText = Annotated[str, Meta(min_length=1, max_length=1_000)]
+Stops = Annotated[list[StopText], Meta(max_length=16)]
+Bias = Annotated[float, Meta(ge=-100.0, le=100.0)]
+BiasKey = Annotated[str, Meta(min_length=1, max_length=10, pattern=r"^[0-9]+\Z")]
+LogitBias = Annotated[dict[BiasKey, Bias], Meta(max_length=1_024)]
+TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
+Choices = Annotated[int, Meta(ge=1, le=128)]
+Priority = Annotated[int, Meta(ge=-100, le=100)]
+DeadlineMs = Annotated[int, Meta(ge=1, le=86_400_000)]
+
+ContextTokens = Annotated[int, Meta(ge=64, le=1_048_576)]
+Slots = Annotated[int, Meta(ge=1, le=64)]
+GpuLayers = Annotated[int, Meta(ge=-1, le=10_000)]
+Threads = Annotated[int, Meta(ge=1, le=1_024)]

@@ -1,0 +1,155 @@
+"""What a client may ask of a queen or a hive: one struct an operation, tagged by `operation`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from rbee.contracts.chat import Messages, ToolChoice, Tools
+from rbee.contracts.limits import (
+    Choices,
+    ContextTokens,
+    DeadlineMs,
+    Fraction,
+    GpuLayers,
+    LogitBias,
+    MaxTokens,
+    ModelRef,
+    Name,
+    Penalty,
+    Priority,
+    PromptIds,
+    PromptText,
+    RepeatPenalty,
+    Seed,
+    Slots,
+    Stops,
+    Temperature,
+    TopK,
+    TopLogprobs,
+)
+
+Accelerator = Literal["cpu", "cuda", "metal"]
+
+
+class Operation(Struct, tag_field="operation", forbid_unknown_fields=True, kw_only=True):
+    """The base of all operations."""
+
+
+class Status(Operation, tag="status"):
+    """Ask the queen what she knows of the fleet."""
+
+
+class Infer(Operation, tag="infer", omit_defaults=True):
+    """Generate text. Exactly one of `messages` (a chat, rendered by the model's own template) and
+    `prompt` (completed as it stands: text or token ids) must be given.
+
+    A sampling field left out takes the model's recommendation, else the worker's default.
+    """
+
+    model: ModelRef
+    prompt: PromptText | PromptIds | None = None
+    messages: Messages | None = None
+    max_tokens: MaxTokens | None = None
+    """New tokens at most, for each choice; left out: until the context is full."""
+    temperature: Temperature | None = None
+    top_p: Fraction | None = None
+    top_k: TopK | None = None
+    """0 looks at the whole vocabulary."""
+    min_p: Fraction | None = None
+    repeat_penalty: RepeatPenalty | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    seed: Seed | None = None
+    stop: Stops | None = None
+    logit_bias: LogitBias | None = None
+    """Token id (as text, since JSON keys are text) to what is added to its logit."""
+    logprobs: TopLogprobs | None = None
+    """How many alternatives to report for each token; 0 reports the chosen token alone."""
+    n: Choices = 1
+    json_schema: dict[str, Any] | bool | None = None
+    grammar: str | None = None
+    """A GBNF grammar that the output must follow."""
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    stream: bool = True
+    hive_id: Name | None = None
+    worker_id: Name | None = None
+    device: str | None = None
+    """`cpu`, `cuda`, `metal`, or one device such as `cuda:1`."""
+    priority: Priority = 0
+    """Higher goes first among the waiting."""
+    deadline_ms: DeadlineMs | None = None
+    """Milliseconds from arrival until the whole answer must be there."""
+
+
+class WorkerSpawn(Operation, tag="worker_spawn", omit_defaults=True):
+    """Start a worker for a model on this hive; answers when it can serve."""
+
+    model: ModelRef
+    hive_id: Name | None = None
+    worker: Accelerator | None = None
+    """The kind of device; left out: the hive's best."""
+    device: str | None = None
+    context: ContextTokens | None = None
+    slots: Slots | None = None
+    gpu_layers: GpuLayers | None = None
+    """-1 puts every layer on the accelerator."""
+
+
+class WorkerProcessList(Operation, tag="worker_process_list", omit_defaults=True):
+    hive_id: Name | None = None
+
+
+class WorkerProcessGet(Operation, tag="worker_process_get", omit_defaults=True):
+    """One process, named by `worker_id` or by `pid`."""
+
+    hive_id: Name | None = None
+    worker_id: Name | None = None
+    pid: int | None = None
+
+
+class WorkerProcessDelete(Operation, tag="worker_process_delete", omit_defaults=True):
+    """Stop a worker and forget it."""
+
+    hive_id: Name | None = None
+    worker_id: Name | None = None
+    pid: int | None = None
+
+
+class ModelDownload(Operation, tag="model_download", omit_defaults=True):
+    model: ModelRef
+    hive_id: Name | None = None
+
+
+class ModelList(Operation, tag="model_list", omit_defaults=True):
+    hive_id: Name | None = None
+
+
+class ModelGet(Operation, tag="model_get", omit_defaults=True):
+    """One entry, named by `model` or by `id` (they mean the same)."""
+
+    hive_id: Name | None = None
+    model: ModelRef | None = None
+    id: ModelRef | None = None
+
+
+class ModelDelete(Operation, tag="model_delete", omit_defaults=True):
+    hive_id: Name | None = None
+    model: ModelRef | None = None
+    id: ModelRef | None = None
+
+
+QueenOperation = Status | Infer
+HiveOperation = (
+    WorkerSpawn
+    | WorkerProcessList
+    | WorkerProcessGet
+    | WorkerProcessDelete
+    | ModelDownload
+    | ModelList
+    | ModelGet
+    | ModelDelete
+)
+AnyOperation = QueenOperation | HiveOperation

@@ -1,0 +1,59 @@
+"""JSON to contract structs and back, with errors that say where the fault is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from rbee.errors import Invalid, NotJson, RbeeError
+
+T = TypeVar("T")
+_encoder = msgspec.json.Encoder()
+encode = _encoder.encode
+_FIELD = re.compile(r"(?:unknown|missing required) field `([^`]*)`")
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def decode(body: bytes, kind: type[T] | Any) -> T:
+    """Read `body` as `kind`; raises `NotJson` (400) or `Invalid` (422, with the JSON path)."""
+    try:
+        value: T = _decoder(cast(Hashable, kind)).decode(body)
+        return value
+    except msgspec.ValidationError as exc:
+        raise _invalid(str(exc)) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise NotJson(f"The body is not JSON: {exc}.") from exc
+    except RecursionError as exc:
+        raise NotJson("The body is nested too deeply.") from exc
+
+
+def _invalid(text: str) -> RbeeError:
+    """msgspec writes `what - at `$.path``, or `what - at `key` in `$.path``."""
+    what, at, where = text.rpartition(" - at ")
+    what, path = (what, where.rpartition("`$")[2].rstrip("`")) if at else (text, "")
+    if field := _FIELD.search(what):
+        path += f".{field[1]}"
+    return Invalid(f"{what} at ${path}.", path=f"${path}")
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """A struct as JSON-ready builtins."""
+    built: dict[str, Any] = msgspec.to_builtins(value)
+    return built
+
+
+def convert(value: Any, kind: type[T] | Any) -> T:
+    """Builtins as a struct; raises `Invalid` with the path."""
+    try:
+        found: T = msgspec.convert(value, kind)
+        return found
+    except msgspec.ValidationError as exc:
+        raise _invalid(str(exc)) from exc

@@ -1,0 +1,69 @@
+"""The events of one answer: one writer, any number of readers, each with its own cursor.
+
+Readers own no queue: they look into the log, so a slow reader costs nothing, and one that
+attaches later sees the same events with the same numbers. The ring is bounded; a reader that
+falls out of it is told so (`Gone`), never served a gap.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import anyio
+
+from rbee.contracts.events import AnyEvent, Done, Failed
+from rbee.errors import Gone
+
+RING_EVENTS = 16_384
+
+
+class EventLog:
+    """Append-only until its last event, which is a `Done` or a `Failed`."""
+
+    def __init__(self, ring: int = RING_EVENTS) -> None:
+        self._ring: deque[AnyEvent] = deque(maxlen=ring)
+        self._wake = anyio.Event()
+        self.total = 0
+        """Events ever appended; the next one's number."""
+        self.last: Done | Failed | None = None
+
+    def __repr__(self) -> str:
+        return f"<EventLog {self.total} events, last {type(self.last).__name__}>"
+
+    @property
+    def ended(self) -> bool:
+        return self.last is not None
+
+    def append(self, *events: AnyEvent) -> None:
+        """Add events and wake the readers. What comes after the end is dropped, for the answer is
+        complete and its writer is being told so."""
+        for event in events:
+            if self.last is not None:
+                break
+            self._ring.append(event)
+            self.total += 1
+            if isinstance(event, Done | Failed):
+                self.last = event
+        self._wake.set()
+        self._wake = anyio.Event()
+
+    def since(self, cursor: int) -> Sequence[AnyEvent]:
+        """Events from number `cursor` on. Raises `Gone` when the ring no longer holds them."""
+        first = self.total - len(self._ring)
+        if cursor < first:
+            raise Gone(
+                f"Events before number {first} are no longer kept; number {cursor} was asked for.",
+                hint="read faster, or ask without resuming",
+            )
+        behind = self.total - cursor
+        if behind <= 0:
+            return ()
+        if behind == 1:
+            return (self._ring[-1],)
+        return list(self._ring)[-behind:]
+
+    async def wait(self, cursor: int) -> None:
+        """Return when event number `cursor` is there, or the log has ended."""
+        while self.total <= cursor and self.last is None:
+            await self._wake.wait()

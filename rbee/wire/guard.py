@@ -1,0 +1,131 @@
+"""What every request passes before any route sees it. Pure ASGI, so that it costs microseconds.
+
+1. Host: a name this server is not known by is a 403 on every bind. A page that rebinds its own
+   name to 127.0.0.1 (DNS rebinding) sends that name here.
+2. Origin: a browser page of another origin must not write.
+3. Bodies are JSON and bounded; one that is too large is read to its end (within a bound) before
+   the 413, since a client that is still sending does not read an answer.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+import anyio
+import psutil
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rbee.errors import Forbidden, RbeeError, TooLarge, WrongMedia
+from rbee.wire.replies import error_reply
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+DRAIN_BYTES = 64 * 1024 * 1024
+DRAIN_S = 10.0
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+def is_loopback(bind: str) -> bool:
+    return bind in LOOPBACK or bind.startswith("127.")
+
+
+def known_hosts(bind: str, extra: Iterable[str] = ()) -> frozenset[str]:
+    """The names a server bound to `bind` answers to; `extra` comes from the configuration."""
+    names = set(LOOPBACK) | {bind.lower()} | {e.lower() for e in extra}
+    if not is_loopback(bind):
+        host = socket.gethostname().lower()
+        names |= {host, f"{host.partition('.')[0]}.local"}
+        for addresses in psutil.net_if_addrs().values():
+            names |= {a.address.partition("%")[0].lower() for a in addresses}
+    return frozenset(names)
+
+
+def host_of(header: str) -> str:
+    """The name in a `Host` header, without port and brackets, in lower case."""
+    header = header.strip().lower()
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.partition(":")[0] if header.count(":") == 1 else header
+
+
+class Guard:
+    """Refuses before routing; `hosts` from `known_hosts`."""
+
+    def __init__(
+        self, app: ASGIApp, hosts: frozenset[str], max_body_bytes: int = MAX_BODY_BYTES
+    ) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._max = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        try:
+            self._check_names(scope["method"], headers)
+            self._check_body(scope["method"], headers)
+        except TooLarge as exc:
+            await _drain(receive)
+            await error_reply(exc)(scope, receive, send)
+        except RbeeError as exc:
+            await error_reply(exc)(scope, receive, send)
+        else:
+            await self._app(scope, self._counted(receive), send)
+
+    def _check_names(self, method: str, headers: dict[bytes, bytes]) -> None:
+        host = headers.get(b"host", b"").decode("latin-1")
+        if host_of(host) not in self._hosts:
+            raise Forbidden(
+                f"This server is not known as {host[:80]!r}.",
+                hint="use its address, or add the name to allowed_hosts in its configuration",
+            )
+        origin = headers.get(b"origin")
+        if origin is not None and method in _WRITES:
+            theirs = urlsplit(origin.decode("latin-1")).netloc.lower()
+            if theirs != host.strip().lower():
+                raise Forbidden(f"A page of {origin[:80]!r} may not write here.")
+
+    def _check_body(self, method: str, headers: dict[bytes, bytes]) -> None:
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._max:
+            raise self._too_large()
+        if method not in _WRITES or (length in (b"", b"0") and b"transfer-encoding" not in headers):
+            return
+        media = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if media != b"application/json":
+            raise WrongMedia(
+                f"The body is declared as {media[:60].decode('latin-1')!r}, not as JSON.",
+                hint="send the header content-type: application/json",
+            )
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"The body is larger than {self._max} bytes.")
+
+    def _counted(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max:
+                await _drain(receive)
+                raise self._too_large()
+            return message
+
+        return counted
+
+
+async def _drain(receive: Receive) -> None:
+    """Read the rest of a body that nobody wants, within bounds."""
+    seen = 0
+    with anyio.move_on_after(DRAIN_S):
+        while seen < DRAIN_BYTES:
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if message["type"] == "http.disconnect" or not message.get("more_body"):
+                return

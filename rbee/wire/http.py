@@ -1,0 +1,149 @@
+"""The asynchronous HTTP client between roles: aiohttp, with its errors translated where they enter.
+
+Every call has a deadline; a stream has one for each silence (peers send a comment every 10 s).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import aiohttp
+
+from rbee.contracts.events import AnyEvent
+from rbee.errors import Late, RbeeError, ServerGone, Upstream
+from rbee.wire import codec, sse
+from rbee.wire.replies import from_reply
+
+T = TypeVar("T")
+CONNECT_S = 5.0
+SILENCE_S = 30.0
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+_JSON = {"Content-Type": "application/json"}
+
+
+class Http:
+    """One pool of connections. Use as an async context manager."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+        self._session = aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def call(
+        self,
+        method: str,
+        url: str,
+        answer: type[T] | Any,
+        body: Any = None,
+        *,
+        timeout_s: float = 10.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> T:
+        """One request and its whole answer. Raises what the other side's error says, `ServerGone`
+        when nothing answers, `Upstream` when the answer breaks off, `Late` past the deadline."""
+        limit = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
+        async with self._request(method, url, body, limit, headers) as response:
+            raw = await _translated(url, response.read())
+        if response.status >= 400:
+            raise from_reply(response.status, raw, url)
+        found: T = codec.decode(raw, answer)
+        return found
+
+    @asynccontextmanager
+    async def events(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        *,
+        silence_s: float = SILENCE_S,
+        headers: Mapping[str, str] | None = None,
+        on_headers: Callable[[Mapping[str, str]], None] | None = None,
+    ) -> AsyncIterator[AsyncIterator[list[AnyEvent]]]:
+        """A stream of events, as many at a time as one read brought. Leaving closes it.
+
+        `on_headers` sees the head of the answer before the first event."""
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
+        accept = {"Accept": "text/event-stream", **(headers or {})}
+        async with self._request(method, url, body, limit, accept) as response:
+            if response.status >= 400:
+                raise from_reply(response.status, await _translated(url, response.read()), url)
+            if on_headers is not None:
+                on_headers(response.headers)
+            stream = _events(response, url)
+            try:
+                yield stream
+            finally:
+                await stream.aclose()
+                response.close()
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        body: Any,
+        limit: aiohttp.ClientTimeout,
+        headers: Mapping[str, str] | None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        if self._session is None:
+            raise RuntimeError("Http is used as an async context manager")
+        data = None if body is None else codec.encode(body)
+        extra = {**(_JSON if data is not None else {}), **(headers or {})}
+        call = self._session.request(method, url, data=data, headers=extra, timeout=limit)
+        response = await _translated(url, call)
+        try:
+            yield response
+        finally:
+            response.release()
+
+
+async def _events(
+    response: aiohttp.ClientResponse, url: str
+) -> AsyncGenerator[list[AnyEvent], None]:
+    reader = sse.FrameReader()
+    while chunk := await _translated(url, response.content.readany()):
+        events: list[AnyEvent] = []
+        for data in reader.feed(chunk):
+            if data == b"[DONE]":
+                if events:
+                    yield events
+                return
+            events.append(codec.decode(data, AnyEvent))
+        if events:
+            yield events
+
+
+async def _translated(url: str, call: Any) -> Any:
+    """Await an aiohttp call; its failures become rbee's."""
+    try:
+        return await call
+    except aiohttp.ConnectionTimeoutError as exc:
+        raise ServerGone(f"{url} does not answer within {CONNECT_S:.0f} s.") from exc
+    except aiohttp.ClientConnectorError as exc:
+        raise ServerGone(f"Nothing answers at {url}: {exc.os_error.strerror}.") from exc
+    except TimeoutError as exc:
+        raise Late(f"{url} said nothing in time.") from exc
+    except (aiohttp.ClientError, OSError) as exc:
+        raise broken(url, exc) from exc
+
+
+def broken(url: str, exc: Exception) -> RbeeError:
+    return Upstream(f"The connection to {url} broke: {type(exc).__name__} {exc}.")

@@ -1,0 +1,129 @@
+"""`/v1/jobs` over HTTP: how the answer comes is the client's choice (design section 3.1).
+
+Plain: the whole answer. Streamed: events, from the first. `Prefer: respond-async`: a 202 and an
+address to attach to. A stream whose very first event is an error is answered as that error.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rbee.contracts.answers import JobAccepted, JobList, JobView
+from rbee.contracts.events import AnyEvent
+from rbee.errors import Invalid
+from rbee.wire.gone import unless_gone
+from rbee.wire.jobs import Job, Jobs
+from rbee.wire.openapi import Endpoint
+from rbee.wire.replies import error_reply, reply
+from rbee.wire.stream import KEEP_ALIVE_S, EventStream, Translate, as_events
+
+JOB_HEADER = "X-Rbee-Job-Id"
+
+
+def wants_async(request: Request) -> bool:
+    return any("respond-async" in value for value in request.headers.getlist("prefer"))
+
+
+def wants_events(request: Request) -> bool:
+    return "text/event-stream" in request.headers.get("accept", "")
+
+
+def accepted(job: Job) -> Response:
+    """The 202 for a job that runs by itself."""
+    body = JobAccepted(job.id, f"/v1/jobs/{job.id}/stream")
+    headers = {JOB_HEADER: job.id, "Preference-Applied": "respond-async", "Location": body.sse_url}
+    return reply(body, 202, headers)
+
+
+async def streamed(jobs: Jobs, job: Job, request: Request, translate: Translate) -> Response:
+    """The job's events, or its error if it fails before anything was said."""
+    jobs.attach(job)
+    try:
+        with anyio.move_on_after(KEEP_ALIVE_S):
+            await unless_gone(request, lambda: job.log.wait(0))
+    except BaseException:
+        jobs.release(job)
+        raise
+    if job.error is not None and job.log.total == 1:
+        jobs.release(job)
+        return error_reply(job.error)
+    headers = {JOB_HEADER: job.id}
+    return EventStream(job.log, 0, translate, headers, lambda: jobs.release(job))
+
+
+async def whole(jobs: Jobs, job: Job, request: Request) -> Any:
+    """The job's answer; raises its error. The job is cancelled when the client leaves."""
+    jobs.attach(job)
+    try:
+        await unless_gone(request, job.finished.wait)
+    finally:
+        jobs.release(job)
+    if job.error is not None:
+        raise job.error
+    return job.answer
+
+
+class JobRoutes:
+    """The handlers every server with jobs has beside `POST /v1/jobs`."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            Endpoint("GET", "/v1/jobs", self.list, "List jobs", answer=JobList),
+            Endpoint("GET", "/v1/jobs/{job_id}", self.get, "A job's state", answer=JobView),
+            Endpoint("DELETE", "/v1/jobs/{job_id}", self.cancel, "Cancel a job", answer=JobView),
+            Endpoint(
+                "GET",
+                "/v1/jobs/{job_id}/stream",
+                self.attach,
+                "Attach to a job's events; resumes by Last-Event-ID or ?from=",
+                answer=AnyEvent,
+                media="text/event-stream",
+                query=("from",),
+            ),
+        ]
+
+    async def list(self, request: Request) -> Response:
+        now = time.monotonic()
+        return reply(JobList([job.view(now) for job in self._jobs.all()]))
+
+    async def get(self, request: Request) -> Response:
+        return reply(self._job(request).view(time.monotonic()))
+
+    async def cancel(self, request: Request) -> Response:
+        job = self._job(request)
+        job.cancel()
+        with anyio.fail_after(10):
+            await job.finished.wait()
+        return reply(job.view(time.monotonic()))
+
+    async def attach(self, request: Request) -> Response:
+        job = self._job(request)
+        cursor = resume_point(
+            request.headers.get("last-event-id", ""), request.query_params.get("from", "")
+        )
+        job.log.since(cursor)  # raises Gone before the headers are sent
+        self._jobs.attach(job)
+        headers = {JOB_HEADER: job.id}
+        return EventStream(job.log, cursor, as_events, headers, lambda: self._jobs.release(job))
+
+    def _job(self, request: Request) -> Job:
+        return self._jobs.get(request.path_params["job_id"])
+
+
+def resume_point(last_event_id: str, first: str) -> int:
+    """The number of the first event wanted: one past `Last-Event-ID`, or `?from=` itself."""
+    text = first or last_event_id
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        where = "from" if first else "Last-Event-ID"
+        raise Invalid(f"{where} is the number of an event, not {text[:40]!r}.", path=f"$.{where}")
+    return int(text) + (0 if first else 1)

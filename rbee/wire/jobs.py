@@ -1,0 +1,190 @@
+"""Jobs: operations that run, are watched, resumed and cancelled. Shared by queen and hive.
+
+1. A job is a task in the server's own group, and its events live in a log: whoever reads them is a
+   guest. A crash inside becomes a `failed` event; it never takes the server along.
+2. A job asked for plainly belongs to its readers: when the last one leaves, it is cancelled after
+   `orphan_grace_s`. One asked for with `Prefer: respond-async` runs on by itself.
+3. Finished jobs are kept for a while (`keep_s`, at most `keep`), so that they can be attached to.
+
+States: running -> done | failed | cancelled. Nothing leaves an end state.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from rbee.contracts.answers import JobState, JobView
+from rbee.contracts.events import AnyEvent, Done, Failed
+from rbee.errors import Cancelled, JobNotFound, Overloaded, RbeeError
+from rbee.wire.codec import plain
+from rbee.wire.eventlog import EventLog
+from rbee.wire.replies import failed, from_failed, problem
+
+log = logging.getLogger(__name__)
+MAX_RUNNING = 4_096
+Run = Callable[["Job"], Awaitable[Any]]
+"""The work: emits events, and returns the answer (a struct). When it has not emitted its own
+`done`, one carrying the answer is added."""
+
+
+class Job:
+    """One running or finished operation."""
+
+    def __init__(self, operation: str, detached: bool) -> None:
+        self.id = f"job-{secrets.token_hex(8)}"
+        self.operation = operation
+        self.detached = detached
+        self.log = EventLog()
+        self.readers = 0
+        self.answer: Any = None
+        self.state: JobState = "running"
+        self.started = time.monotonic()
+        self.ended: float | None = None
+        self.scope = anyio.CancelScope()
+        self.finished = anyio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.operation} {self.state} {self.log.total} events>"
+
+    def emit(self, *events: AnyEvent) -> None:
+        self.log.append(*events)
+
+    def cancel(self) -> None:
+        """Ask the work to stop; its last event will say `cancelled`. Idempotent."""
+        self.scope.cancel()
+
+    @property
+    def error(self) -> RbeeError | None:
+        last = self.log.last
+        return from_failed(last) if isinstance(last, Failed) else None
+
+    def view(self, now: float) -> JobView:
+        last = self.log.last
+        return JobView(
+            job_id=self.id,
+            operation=self.operation,
+            state=self.state,
+            age_s=round(now - self.started, 3),
+            events=self.log.total,
+            readers=self.readers,
+            error=problem(self.error) if self.error else None,
+            result=last.result if isinstance(last, Done) else None,
+        )
+
+
+class Jobs:
+    """All jobs of one server; the only writer of the table."""
+
+    def __init__(
+        self,
+        group: TaskGroup,
+        *,
+        keep: int = 256,
+        keep_s: float = 600.0,
+        orphan_grace_s: float = 0.0,
+    ) -> None:
+        self._group = group
+        self._keep = keep
+        self._keep_s = keep_s
+        self._grace_s = orphan_grace_s
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._closing = False
+
+    def __repr__(self) -> str:
+        return f"<Jobs {self.running} running of {len(self._jobs)}>"
+
+    @property
+    def running(self) -> int:
+        return sum(1 for job in self._jobs.values() if job.state == "running")
+
+    def start(self, operation: str, run: Run, *, detached: bool = False) -> Job:
+        """Begin `run` as a job. Raises `Overloaded` at the bound and while shutting down."""
+        self._forget_old(time.monotonic())
+        if self._closing:
+            raise Overloaded("This server is shutting down.", retry_after_s=2.0)
+        if self.running >= MAX_RUNNING:
+            raise Overloaded(f"{MAX_RUNNING} jobs are running already.", retry_after_s=5.0)
+        job = Job(operation, detached)
+        self._jobs[job.id] = job
+        self._group.start_soon(self._work, job, run, name=job.id)
+        return job
+
+    def get(self, job_id: str) -> Job:
+        found = self._jobs.get(job_id)
+        if found is None:
+            raise JobNotFound(
+                f"No job {job_id[:80]!r} here.", hint=f"jobs are kept for {self._keep_s:.0f} s"
+            )
+        return found
+
+    def all(self) -> list[Job]:
+        self._forget_old(time.monotonic())
+        return list(self._jobs.values())
+
+    def attach(self, job: Job) -> None:
+        """Count a reader; every `attach` has its `release`."""
+        job.readers += 1
+
+    def release(self, job: Job) -> None:
+        """A reader left. The last one takes an attached job with it."""
+        job.readers -= 1
+        if job.readers == 0 and not job.detached and job.state == "running":
+            if self._grace_s:
+                self._group.start_soon(self._cancel_if_orphan, job)
+            else:
+                job.cancel()
+
+    async def _cancel_if_orphan(self, job: Job) -> None:
+        with anyio.move_on_after(self._grace_s):
+            await job.finished.wait()
+        if job.readers == 0:
+            job.cancel()
+
+    def close(self) -> None:
+        """Cancel everything that runs; streams then end with their `failed` event."""
+        self._closing = True
+        for job in self._jobs.values():
+            job.cancel()
+
+    async def _work(self, job: Job, run: Run) -> None:
+        with job.scope:
+            await self._run_to_end(job, run)
+        if not job.log.ended:
+            job.emit(failed(Cancelled("The job was cancelled.")))
+        job.state = _state_of(job)
+        job.ended = time.monotonic()
+        job.finished.set()
+
+    async def _run_to_end(self, job: Job, run: Run) -> None:
+        try:
+            job.answer = await run(job)
+            if not job.log.ended:
+                job.emit(Done(finish_reason="stop", result=plain(job.answer)))
+        except RbeeError as exc:
+            job.emit(failed(exc))
+        except Exception as exc:
+            log.exception("job %s (%s) crashed", job.id, job.operation)
+            job.emit(failed(RbeeError(f"{type(exc).__name__} inside rbee; its log tells more.")))
+
+    def _forget_old(self, now: float) -> None:
+        over = len(self._jobs) - self._keep
+        for job in list(self._jobs.values()):
+            old = job.ended is not None and now - job.ended > self._keep_s
+            if job.ended is not None and job.readers == 0 and (old or over > 0):
+                del self._jobs[job.id]
+                over -= 1
+
+
+def _state_of(job: Job) -> JobState:
+    last = job.log.last
+    if isinstance(last, Failed):
+        return "cancelled" if last.code == Cancelled.code else "failed"
+    return "done"

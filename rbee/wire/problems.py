@@ -1,0 +1,62 @@
+"""An error as a value that crosses a process, and back again. Pure, and quick to import.
+
+`rbee.wire.replies` makes HTTP answers of it; a client needs only this module.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from rbee.contracts.answers import Problem, ProblemReply
+from rbee.contracts.events import Failed
+from rbee.errors import RbeeError, from_code
+
+
+def problem(exc: RbeeError) -> Problem:
+    """The error as it crosses the wire."""
+    return Problem(
+        exc.code,
+        exc.message,
+        type=_openai_type(exc),
+        param=exc.path.removeprefix("$.") or None,
+        hint=exc.hint,
+        retry_after_s=exc.retry_after_s,
+    )
+
+
+def _openai_type(exc: RbeeError) -> str:
+    if exc.status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if exc.status < 500 else "server_error"
+
+
+def failed(exc: RbeeError) -> Failed:
+    """The error as the last event of a stream that has already begun."""
+    return Failed(
+        code=exc.code,
+        message=exc.message,
+        hint=exc.hint,
+        path=exc.path,
+        retry_after_s=exc.retry_after_s,
+    )
+
+
+def from_failed(event: Failed) -> RbeeError:
+    """The exception that a `failed` event stands for."""
+    exc = from_code(event.code, event.message, hint=event.hint, path=event.path)
+    exc.retry_after_s = event.retry_after_s
+    return exc
+
+
+def from_reply(status: int, body: bytes, url: str) -> RbeeError:
+    """The exception that an error answer stands for."""
+    try:
+        found = msgspec.json.decode(body, type=ProblemReply).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = body[:200].decode("utf-8", "replace")
+        return from_code("upstream_failed", f"{url} answered {status}: {text!r}.")
+    exc = from_code(
+        found.code, found.message, hint=found.hint, path=f"$.{found.param}" if found.param else ""
+    )
+    exc.retry_after_s = found.retry_after_s
+    return exc

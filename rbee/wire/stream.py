@@ -1,0 +1,102 @@
+"""An event log as an HTTP answer that is closed by whoever sends it.
+
+1. Two tasks: one sends, one listens for the reader's leaving, which may come while nothing is sent.
+2. However the stream ends, `on_close` is called: that is where a slot is given back.
+3. A reader that takes nothing for `SEND_DEADLINE_S` is cut; idle connections get comments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import anyio
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from rbee.contracts.events import AnyEvent, Failed
+from rbee.errors import RbeeError
+from rbee.wire import sse
+from rbee.wire.codec import encode
+from rbee.wire.eventlog import EventLog
+from rbee.wire.replies import failed
+
+KEEP_ALIVE_S = 10.0
+SEND_DEADLINE_S = 60.0
+
+Translate = Callable[[int, Sequence[AnyEvent]], bytes]
+"""(number of the first event, events) to the bytes to send."""
+
+
+def as_events(number: int, events: Sequence[AnyEvent]) -> bytes:
+    """rbee's own dialect: every event as it is, numbered."""
+    return b"".join(sse.frame(encode(e), n) for n, e in enumerate(events, number))
+
+
+class EventStream(Response):
+    """Sends a log from `cursor` on, to its end."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        log: EventLog,
+        cursor: int = 0,
+        translate: Translate = as_events,
+        headers: dict[str, str] | None = None,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(None, 200, {"Cache-Control": "no-cache", **(headers or {})})
+        del self.headers["content-length"]
+        self._log = log
+        self._cursor = cursor
+        self._translate = translate
+        self._on_close = on_close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(_until_gone, receive, group.cancel_scope)
+                await self._send_all(send)
+                group.cancel_scope.cancel()
+        except* OSError:
+            pass  # the reader's connection broke: on_close tells the writer
+        finally:
+            if self._on_close is not None:
+                self._on_close()
+
+    async def _send_all(self, send: Send) -> None:
+        start: Message = {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
+        await send(start)
+        while True:
+            body, more = await self._next()
+            with anyio.fail_after(SEND_DEADLINE_S):
+                await send({"type": "http.response.body", "body": body, "more_body": more})
+            if not more:
+                return
+
+    async def _next(self) -> tuple[bytes, bool]:
+        """The next bytes, and whether more will follow."""
+        with anyio.move_on_after(KEEP_ALIVE_S):
+            await self._log.wait(self._cursor)
+        try:
+            events = self._log.since(self._cursor)
+        except RbeeError as exc:
+            lost: Failed = failed(exc)
+            return self._translate(self._cursor, [lost]) + sse.DONE, False
+        number, self._cursor = self._cursor, self._cursor + len(events)
+        if self._log.ended and self._cursor >= self._log.total:
+            return self._translate(number, events) + sse.DONE, False
+        return (self._translate(number, events) if events else sse.KEEP_ALIVE), True
+
+
+async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    """Cancel `scope` when the reader leaves."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            scope.cancel()
+            return

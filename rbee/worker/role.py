@@ -1,0 +1,247 @@
+"""A worker, opened: its socket, its model, its engine, its heartbeat; closed in the other order.
+
+What a hive reads from stdout: `progress <done> <total>` while the model loads, then `ready <url>`,
+or `failed <problem>` and exit code 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import psutil
+from anyio.to_thread import run_sync
+
+from rbee import __version__, bee, gguf_header, naming, paths
+from rbee.config import WorkerConfig
+from rbee.contracts.fleet import WorkerBeat, WorkerState
+from rbee.errors import ModelNotFound, RbeeError, Usage
+from rbee.wire.beats import Beater
+from rbee.wire.codec import encode
+from rbee.wire.guard import known_hosts
+from rbee.wire.http import Http
+from rbee.wire.replies import problem
+from rbee.wire.server import Served, advertised_host, check_bind, listen, url_of
+from rbee.worker import routes
+from rbee.worker.engine import llama
+from rbee.worker.engine.engine import Engine
+from rbee.worker.engine.sampling import Sampling
+from rbee.worker.metrics import registry
+from rbee.worker.parent import die_with
+from rbee.worker.prepare import DEFAULTS, LoadedModel
+from rbee.worker.service import Service
+from rbee.worker.template import ChatTemplate
+
+DEFAULT_CONTEXT = 4_096
+PORTS_TRIED = 1_000
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread may keep the interpreter: the engine must not wait 5 ms for the event loop."""
+
+
+@asynccontextmanager
+async def opened(config: WorkerConfig) -> AsyncIterator[Served]:
+    """Load the model and be ready to serve it. Raises what `find_model` and the loading raise."""
+    if config.parent:
+        die_with(config.parent)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        check_bind(config.bind, config.insecure)
+        path = find_model(config.model)
+        port, tries = (config.port_from, PORTS_TRIED) if config.port is None else (config.port, 1)
+        socket = listen(config.bind, port, tries)
+        backend = await run_sync(partial(_load, config, path))
+    except RbeeError as exc:
+        _say(f"failed {encode(problem(exc)).decode()}")
+        raise
+    worker_id = config.id or f"worker-{secrets.token_hex(3)}"
+    model = _described(config, path, backend)
+    service = Service(model, worker_id, config.queue_limit)
+    engine = Engine(backend, config.batch_tokens, service.publish, _end_process)
+    service.attach(engine)
+    engine.start()
+    url = url_of(socket, advertised_host(config.bind, config.queen))
+    view = _Viewer(config, service, url)
+    try:
+        async with Http() as http:
+            beater = Beater(http, config.queen, view.beat)
+            view.incarnation = beater.incarnation
+            service.poke = beater.poke
+            app = routes.build(
+                service,
+                lambda: view.beat(0),
+                registry(service),
+                hosts=known_hosts(config.bind, config.allowed_hosts),
+                ready=lambda: view.state == "ready",
+                max_body_bytes=config.max_body_bytes,
+            )
+            stopping = partial(_stopping, view, service)
+            loops = (beater.loop, partial(_hash, model, beater.poke))
+            yield Served(app, socket, url, loops, stopping)
+            view.state = "stopped"
+            await beater.farewell()
+    finally:
+        engine.stop()
+        backend.close()
+
+
+def find_model(name: str) -> Path:
+    """The file that `--model` means: a path, `bee`, or the id of a file in rbee's home."""
+    if not name:
+        raise Usage("A worker needs --model: a GGUF file, or a model's id.", hint="--model bee")
+    if name == bee.ID:
+        return bee.path()
+    if "\0" not in name and Path(name).is_file():
+        return Path(name).absolute()
+    naming.parse(name)
+    inside = paths.models_dir() / name
+    if inside.is_file():
+        return inside
+    raise ModelNotFound(
+        f"No file {name[:200]!r}, and no model of that id in {paths.models_dir()}.",
+        hint="give the path of a GGUF file, or fetch one: rbee model download org/repo:Q4_K_M",
+    )
+
+
+def _load(config: WorkerConfig, path: Path) -> llama.LlamaBackend:
+    """Blocking: check the header in Python, then let llama.cpp read the file."""
+    header = gguf_header.read(path)
+    llama.start()
+    shown = -1
+
+    def on_progress(part: float) -> None:
+        nonlocal shown
+        if (percent := int(part * 100)) > shown:
+            shown = percent
+            _say(f"progress {percent} 100")
+
+    trained = header.context or DEFAULT_CONTEXT
+    return llama.LlamaBackend(
+        path,
+        slots=config.slots,
+        context=config.context or min(trained, DEFAULT_CONTEXT),
+        batch_tokens=config.batch_tokens,
+        threads=config.threads or psutil.cpu_count(logical=False) or 1,
+        device=_device(config),
+        gpu_layers=config.gpu_layers,
+        on_progress=on_progress,
+    )
+
+
+def _device(config: WorkerConfig) -> str:
+    if config.device:
+        return config.device
+    if not llama.supports_gpu():
+        return "cpu"
+    return "metal" if sys.platform == "darwin" else "cuda:0"
+
+
+def _described(config: WorkerConfig, path: Path, backend: llama.LlamaBackend) -> LoadedModel:
+    vocabulary = backend.vocabulary
+    embedded = path == bee.path()
+    recommended = Sampling(bee.SAMPLING["temperature"]) if embedded else _recommended(backend)
+    source = backend.meta("tokenizer.chat_template")
+    return LoadedModel(
+        id=config.model_id or (bee.ID if embedded else _id_of(config.model, path)),
+        path=path,
+        sha256=bee.SHA256 if embedded else config.sha256,
+        slots=config.slots,
+        context=backend.context,
+        vocabulary=vocabulary,
+        template=ChatTemplate(source, vocabulary.bos, vocabulary.eos),
+        bos=vocabulary.bos if vocabulary.adds_bos else "",
+        guide=lambda: vocabulary.guide,
+        recommended=recommended,
+    )
+
+
+def _id_of(name: str, path: Path) -> str:
+    return path.name if os.sep in name and Path(name).is_file() else name
+
+
+def _recommended(backend: llama.LlamaBackend) -> Sampling:
+    """What the model's maker wrote into the file (`general.sampling.*`), over the defaults."""
+    found = {
+        "temperature": backend.meta("general.sampling.temp"),
+        "top_k": backend.meta("general.sampling.top_k"),
+        "top_p": backend.meta("general.sampling.top_p"),
+        "min_p": backend.meta("general.sampling.min_p"),
+    }
+    values = {k: float(v) for k, v in found.items() if v is not None}
+    return Sampling(
+        temperature=values.get("temperature", DEFAULTS.temperature),
+        top_k=int(values.get("top_k", DEFAULTS.top_k)),
+        top_p=values.get("top_p", DEFAULTS.top_p),
+        min_p=values.get("min_p", DEFAULTS.min_p),
+    )
+
+
+class _Viewer:
+    """What the worker says of itself, in heartbeats, on its page and in `GET /v1/status`."""
+
+    def __init__(self, config: WorkerConfig, service: Service, url: str) -> None:
+        self._service = service
+        self._url = url
+        self._hive = config.hive_id
+        self._device = _device(config)
+        self._process = psutil.Process()
+        self.incarnation = ""
+        self.state: WorkerState = "ready"
+
+    def beat(self, seq: int) -> WorkerBeat:
+        service, engine = self._service, self._service.engine
+        return WorkerBeat(
+            id=service.worker_id,
+            incarnation=self.incarnation,
+            seq=seq,
+            url=self._url,
+            hive_id=self._hive,
+            model=service.model.id,
+            sha256=service.model.sha256,
+            device=self._device,
+            state=self.state,
+            slots=service.model.slots,
+            busy=engine.busy,
+            waiting=engine.waiting,
+            context=service.model.context,
+            step=engine.steps,
+            step_age_s=round(engine.step_age_s, 3),
+            embeds=True,
+            jobs=service.jobs,
+            rss_bytes=self._process.memory_info().rss,
+            version=__version__,
+        )
+
+
+def _stopping(view: _Viewer, service: Service) -> None:
+    view.state = "stopping"
+    service.close("The worker is shutting down.")
+
+
+async def _hash(model: LoadedModel, poke: Callable[[], None]) -> None:
+    """The file's sha256, when nobody told it; large files take a while, so beside the serving."""
+    if not model.sha256:
+        model.sha256 = await run_sync(_sha256, model.path, abandon_on_cancel=True)
+        poke()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _end_process(reason: str) -> None:
+    """The engine died: nothing here can be trusted. Whoever started us starts another."""
+    sys.stderr.write(f"the engine died: {reason}\n")
+    os.kill(os.getpid(), signal.SIGABRT)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,240 @@
+"""Requests become sequences, updates become events. In the event loop; the engine's only client.
+
+1. Everything that can be refused is refused before the engine hears of it.
+2. Each request has an event log; `Ticket.cancel` frees its slots, however often it is called.
+3. Waiting is bounded: a full line answers 429.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+
+from anyio.to_thread import run_sync
+
+from rbee.contracts.answers import Choice, InferAnswer
+from rbee.contracts.events import Done, Queued, Token
+from rbee.contracts.operations import Infer
+from rbee.contracts.worker_api import Detokenize, Embed, Text, Tokenize, Tokens, Vectors
+from rbee.errors import (
+    Cancelled,
+    Late,
+    ModelNotFound,
+    Overloaded,
+    RbeeError,
+    WorkerGone,
+)
+from rbee.wire.replies import failed
+from rbee.worker.engine.backend import Row
+from rbee.worker.engine.engine import Cancel, Engine, Start, Update, Vector
+from rbee.worker.engine.planner import Sequence as Line
+from rbee.worker.engine.text import Assembler
+from rbee.worker.prepare import LoadedModel, Prepared
+from rbee.worker.ticket import Ticket, fold
+
+
+class Service:
+    """One model's requests. `poke` is called when what a heartbeat would say has changed."""
+
+    def __init__(self, model: LoadedModel, worker_id: str, queue_limit: int) -> None:
+        self.model = model
+        self.worker_id = worker_id
+        self._queue_limit = queue_limit
+        self._tickets: dict[str, Ticket] = {}
+        self._loop = asyncio.get_running_loop()
+        self._engine: Engine | None = None
+        self.poke: Callable[[], None] = lambda: None
+        self.tokens_out = 0
+        self.tokens_in = 0
+        self.requests = 0
+
+    def __repr__(self) -> str:
+        return f"<Service {self.worker_id} {len(self._tickets)} requests, {self._engine!r}>"
+
+    def attach(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def engine(self) -> Engine:
+        if self._engine is None:
+            raise WorkerGone("The engine is not running.")
+        return self._engine
+
+    @property
+    def jobs(self) -> list[str]:
+        return list(self._tickets)
+
+    def publish(self, updates: list[Update]) -> None:
+        """For the engine thread: one crossing a step."""
+        self._loop.call_soon_threadsafe(self._deliver, updates)
+
+    async def begin(self, infer: Infer, job_id: str = "") -> Ticket:
+        """Check a request and hand it to the engine. Raises before anything has happened."""
+        self._check_model(infer.model)
+        if self.engine.waiting >= self._queue_limit:
+            raise Overloaded(
+                f"{self._queue_limit} requests are waiting already.", retry_after_s=1.0
+            )
+        prepared = await run_sync(self.model.prepare, infer)
+        key = secrets.token_hex(8)
+        ticket = Ticket(infer, prepared, job_id, lambda: self._cancel(key))
+        self._tickets[key] = ticket
+        self.requests += 1
+        self.tokens_in += ticket.prompt_tokens
+        if infer.deadline_ms is not None:
+            late = Late(f"The answer was not complete after {infer.deadline_ms} ms.")
+            ticket.deadline = self._loop.call_later(infer.deadline_ms / 1000, self._fail, key, late)
+        ahead = self.engine.waiting
+        if self.engine.busy >= self.model.slots:
+            ticket.log.append(Queued(position=ahead))
+        for start in self._starts(key, infer, prepared):
+            self.engine.send(start)
+        self.poke()
+        return ticket
+
+    async def whole(self, ticket: Ticket) -> InferAnswer:
+        """Wait for the end; the answer in one piece. Raises what the stream would end with."""
+        cursor = 0
+        choices = [
+            Choice(index=i, text="", finish_reason="stop", token_ids=[])
+            for i in range(ticket.infer.n)
+        ]
+        while True:
+            await ticket.log.wait(cursor)
+            events = ticket.log.since(cursor)
+            cursor += len(events)
+            for event in events:
+                if isinstance(event, Token):
+                    fold(choices[event.choice], event)
+            if ticket.log.ended and cursor >= ticket.log.total:
+                break
+        if ticket.error is not None:
+            raise ticket.error
+        last = ticket.log.last
+        assert isinstance(last, Done)
+        for choice, reason in zip(choices, last.finish_reasons, strict=True):
+            choice.finish_reason = reason
+        return InferAnswer(
+            job_id=ticket.id,
+            model=last.model,
+            sha256=last.sha256,
+            worker_id=last.worker_id,
+            choices=choices,
+            usage=last.usage,
+            timings=last.timings,
+        )
+
+    async def embed(self, request: Embed) -> Vectors:
+        """Vectors in the order of the inputs."""
+        self._check_model(request.model)
+        inputs = await run_sync(self.model.embed_inputs, request.input)
+        done: asyncio.Future[list[Row]] = self._loop.create_future()
+
+        def settle(found: list[Row] | RbeeError) -> None:
+            if done.done():
+                return
+            if isinstance(found, RbeeError):
+                done.set_exception(found)
+            else:
+                done.set_result(found)
+
+        def cross(found: list[Row] | RbeeError) -> None:
+            self._loop.call_soon_threadsafe(settle, found)
+
+        command = Vector(inputs, cross)
+        self.engine.send(command)
+        try:
+            rows = await done
+        finally:
+            command.cancelled.set()
+        vectors = [_normal(row) if request.normalise else row.tolist() for row in rows]
+        count = sum(len(ids) for ids in inputs)
+        return Vectors(model=self.model.id, vectors=vectors, prompt_tokens=count)
+
+    async def tokenize(self, request: Tokenize) -> Tokens:
+        self._check_model(request.model)
+        ids = await run_sync(self.model.tokenize, request)
+        return Tokens(self.model.id, ids, len(ids))
+
+    async def detokenize(self, request: Detokenize) -> Text:
+        self._check_model(request.model)
+        return Text(self.model.id, await run_sync(self.model.detokenize, request.tokens))
+
+    def close(self, reason: str) -> None:
+        """End every request: the worker stops, or its engine has died."""
+        for key in list(self._tickets):
+            self._fail(key, WorkerGone(reason))
+
+    def _starts(self, key: str, infer: Infer, prepared: Prepared) -> list[Start]:
+        lines = [
+            Line(key, choice, prepared.prompt, prepared.limit, infer.priority)
+            for choice in range(infer.n)
+        ]
+        constraint = prepared.constraint
+        return [
+            Start(
+                line,
+                prepared.sampling,
+                Assembler(infer.stop or ()),
+                constraint.fresh() if constraint and line.choice else constraint,
+                infer.logprobs,
+            )
+            for line in lines
+        ]
+
+    def _check_model(self, name: str) -> None:
+        if name not in (self.model.id, self.model.path.name, str(self.model.path)):
+            raise ModelNotFound(
+                f"This worker runs {self.model.id!r}, not {name[:80]!r}.", path="$.model"
+            )
+
+    def _cancel(self, key: str) -> None:
+        if key in self._tickets:
+            self._fail(key, Cancelled("The request was cancelled."))
+
+    def _fail(self, key: str, error: RbeeError) -> None:
+        ticket = self._tickets.pop(key, None)
+        if ticket is None:
+            return
+        if self._engine is not None:
+            self._engine.send(Cancel(key))
+        ticket.log.append(failed(error))
+        self._release(ticket)
+
+    def _finish(self, key: str, ticket: Ticket, now: float) -> None:
+        del self._tickets[key]
+        model = self.model
+        ticket.log.append(ticket.done(now, self.worker_id, model.id, model.sha256))
+        self._release(ticket)
+
+    def _release(self, ticket: Ticket) -> None:
+        if ticket.deadline is not None:
+            ticket.deadline.cancel()
+        self.poke()
+
+    def _deliver(self, updates: list[Update]) -> None:
+        """In the event loop: updates become events, one wake-up for each request's readers."""
+        now = time.monotonic()
+        for update in updates:
+            ticket = self._tickets.get(update.request)
+            if ticket is None:
+                if update.finish == "cancelled":
+                    self.poke()
+                continue
+            if update.error is not None:
+                self._fail(update.request, update.error)
+            elif update.admitted is not None:
+                ticket.admitted = ticket.admitted or update.admitted
+            else:
+                self.tokens_out += len(update.tokens)
+                if ticket.advance(update, now):
+                    self._finish(update.request, ticket, now)
+
+
+def _normal(row: Row) -> list[float]:
+    """Scaled to length 1; the zero vector stays."""
+    length = float((row @ row) ** 0.5)
+    found: list[float] = (row / length if length else row).tolist()
+    return found

@@ -1,0 +1,159 @@
+"""Chats as the model was trained on them: its own template, from its file, in a sandbox.
+
+1. A template is foreign code: it sees immutable values, and has limits of time and of output.
+2. What templates expect, as Hugging Face's `apply_chat_template` gives it: `messages`, `tools`,
+   `add_generation_prompt`, `bos_token`, `eos_token`, `raise_exception`, `strftime_now`.
+3. A model without a template gets ChatML, as llama.cpp does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import msgspec
+from jinja2 import Template, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from rbee.contracts.chat import Message, Tool
+from rbee.errors import BadRequest
+
+RENDER_LIMIT_S = 2.0
+MAX_CHARACTERS = 4_000_000
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+class _TooSlow(BaseException):
+    """Raised inside a rendering thread from outside; no template can catch it."""
+
+
+class ChatTemplate:
+    """A compiled template; `render` may be called from any thread."""
+
+    def __init__(self, source: str | None, bos: str, eos: str) -> None:
+        self._bos, self._eos = bos, eos
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = time.strftime
+        try:
+            self._template = environment.from_string(source or CHATML)
+        except (TemplateError, RecursionError) as exc:
+            self._template, self._broken = None, str(exc)
+
+    _template: Template | None
+    _broken = ""
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> str:
+        """The prompt for the model's next turn. Raises `BadRequest` when the template fails, says
+        no, or exceeds its limits. Takes up to `RENDER_LIMIT_S`: never call it in the event loop."""
+        if self._template is None:
+            raise BadRequest(f"The model's chat template is broken: {self._broken[:300]}")
+        values = {
+            "messages": [_as_template_sees(m) for m in messages],
+            "tools": [msgspec.to_builtins(t) for t in tools] if tools else None,
+            "add_generation_prompt": True,
+            "bos_token": self._bos,
+            "eos_token": self._eos,
+        }
+        with _Watchdog(RENDER_LIMIT_S):
+            return self._joined(self._template, values)
+
+    def _joined(self, template: Template, values: dict[str, Any]) -> str:
+        parts, size = [], 0
+        try:
+            for part in template.generate(values):
+                parts.append(part)
+                size += len(part)
+                if size > MAX_CHARACTERS:
+                    raise BadRequest("The chat template writes without end.", path="$.messages")
+        except _TooSlow as exc:
+            raise BadRequest(
+                f"The chat template took longer than {RENDER_LIMIT_S:.0f} s.", path="$.messages"
+            ) from exc
+        except (TemplateError, ValueError, TypeError, ArithmeticError, LookupError) as exc:
+            raise BadRequest(
+                f"The model's chat template refuses this chat: {str(exc)[:300]}", path="$.messages"
+            ) from exc
+        return "".join(parts)
+
+
+class _Watchdog:
+    """Raises `_TooSlow` in the entering thread when it has not left in time."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._lock = threading.Lock()
+        self._left = False
+        self._thread = threading.get_ident()
+        self._timer = threading.Timer(limit_s, self._bite)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        with self._lock:
+            self._left = True
+
+    def _bite(self) -> None:
+        with self._lock:
+            if not self._left:
+                thread, what = ctypes.c_ulong(self._thread), ctypes.py_object(_TooSlow)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, what)
+
+
+def _to_json(value: Any, indent: int | None = None, **_: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def text_of(message: Message) -> str | None:
+    """A message's content as one text, whatever form it came in."""
+    if isinstance(message.content, list):
+        return "".join(part.text for part in message.content)
+    return message.content
+
+
+def _as_template_sees(message: Message) -> dict[str, Any]:
+    seen: dict[str, Any] = {
+        "role": "system" if message.role == "developer" else message.role,
+        "content": text_of(message) or "",
+    }
+    if message.name is not None:
+        seen["name"] = message.name
+    if message.tool_call_id is not None:
+        seen["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        seen["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": call.function.name,
+                    "arguments": _arguments(call.function.arguments),
+                },
+            }
+            for call in message.tool_calls
+        ]
+    return seen
+
+
+def _arguments(text: str) -> Any:
+    """Templates want the arguments as an object; what is no JSON stays the text it is."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,134 @@
+"""A request inside the worker: its choices so far, and the events made of the engine's updates.
+
+Pure but for the log it appends to; knows neither the engine nor HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rbee.contracts.answers import Choice
+from rbee.contracts.chat import ToolCall
+from rbee.contracts.events import Done, Failed, FinishReason, Logprob, Timings, Token, Usage
+from rbee.contracts.operations import Infer
+from rbee.errors import RbeeError
+from rbee.wire.eventlog import EventLog
+from rbee.wire.replies import from_failed
+from rbee.worker.engine.engine import Update
+from rbee.worker.prepare import Prepared
+from rbee.worker.toolcalls import ToolCallReader
+
+
+@dataclass
+class _ChoiceState:
+    """One of a request's answers so far."""
+
+    calls: ToolCallReader | None
+    ids: list[int] = field(default_factory=list)
+    """Tokens whose text is not certain yet."""
+    reported: int = 0
+    total: int = 0
+    logprobs: list[Logprob] = field(default_factory=list)
+    finish: FinishReason | None = None
+
+
+class Ticket:
+    """A request inside the worker: its events, and the way to end it."""
+
+    def __init__(self, infer: Infer, prepared: Prepared, job_id: str, cancel: Callable[[], None]):
+        self.id = job_id or f"job-{secrets.token_hex(8)}"
+        self.infer = infer
+        self.log = EventLog()
+        self.prompt_tokens = len(prepared.prompt)
+        self.choices = [
+            _ChoiceState(ToolCallReader() if prepared.tools else None) for _ in range(infer.n)
+        ]
+        self.arrived = time.monotonic()
+        self.admitted: float | None = None
+        self.first: float | None = None
+        self.deadline: asyncio.TimerHandle | None = None
+        self.cancel = cancel
+
+    @property
+    def error(self) -> RbeeError | None:
+        last = self.log.last
+        return from_failed(last) if isinstance(last, Failed) else None
+
+    def advance(self, update: Update, now: float) -> bool:
+        """Take an update in; True when every choice is complete."""
+        choice = self.choices[update.choice]
+        self.first = self.first or now
+        choice.total += len(update.tokens)
+        choice.ids += update.tokens
+        choice.logprobs += update.logprobs or ()
+        choice.finish = update.finish
+        event = _token_event(choice, update)
+        if event is not None:
+            self.log.append(event)
+        return update.finish is not None and all(c.finish for c in self.choices)
+
+    def done(self, now: float, worker_id: str, model: str, sha256: str) -> Done:
+        """The last event of a complete answer."""
+        reasons: list[FinishReason] = [_reason(c) for c in self.choices]
+        return Done(
+            finish_reason=reasons[0],
+            finish_reasons=reasons,
+            usage=Usage(self.prompt_tokens, sum(c.total for c in self.choices)),
+            timings=_timings(self, now),
+            worker_id=worker_id,
+            model=model,
+            sha256=sha256,
+        )
+
+
+def _token_event(choice: _ChoiceState, update: Update) -> Token | None:
+    """An event as soon as there is something certain to say."""
+    text = update.text
+    calls: list[ToolCall] = []
+    if choice.calls is not None:
+        text, calls = choice.calls.feed(update.text, final=update.finish is not None)
+    if not text and not calls and not (update.finish and choice.ids):
+        return None
+    event = Token(
+        index=choice.reported,
+        text=text,
+        token_ids=choice.ids,
+        choice=update.choice,
+        logprobs=choice.logprobs or None,
+        tool_calls=calls or None,
+    )
+    choice.reported += len(choice.ids)
+    choice.ids, choice.logprobs = [], []
+    return event
+
+
+def _reason(choice: _ChoiceState) -> FinishReason:
+    if choice.calls is not None and choice.calls.found and choice.finish == "stop":
+        return "tool_calls"
+    return choice.finish or "stop"
+
+
+def _timings(ticket: Ticket, now: float) -> Timings:
+    admitted = ticket.admitted or now
+    first = ticket.first or now
+    total = sum(c.total for c in ticket.choices)
+    decode_s = now - first
+    return Timings(
+        queued_ms=round((admitted - ticket.arrived) * 1000, 3),
+        prompt_ms=round((first - admitted) * 1000, 3),
+        decode_ms=round(decode_s * 1000, 3),
+        tokens_per_s=round((total - 1) / decode_s, 2) if decode_s > 0 and total > 1 else 0.0,
+    )
+
+
+def fold(choice: Choice, event: Token) -> None:
+    choice.text += event.text
+    choice.token_ids += event.token_ids
+    if event.logprobs:
+        choice.logprobs = (choice.logprobs or []) + event.logprobs
+    if event.tool_calls:
+        choice.tool_calls = (choice.tool_calls or []) + event.tool_calls

@@ -1,0 +1,90 @@
+"""Tool calls in the model's text: found, taken out, and handed on as calls.
+
+The form is Hermes' (also Qwen's, and what `bee` speaks): `<tool_call>` JSON `</tool_call>`. What
+looks like a call but is no JSON with a name stays text: nothing that the model said is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+
+from rbee.contracts.chat import FunctionCall, ToolCall
+from rbee.worker.engine.text import overlap
+
+OPENING, CLOSING = "<tool_call>", "</tool_call>"
+
+
+class ToolCallReader:
+    """Feeds on text; gives back (text that is no call, calls that are complete)."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._inside = False
+        self.found = 0
+
+    def feed(self, text: str, *, final: bool = False) -> tuple[str, list[ToolCall]]:
+        self._held += text
+        said: list[str] = []
+        calls: list[ToolCall] = []
+        while self._advance(said, calls):
+            pass
+        if final:
+            said.append(self._flush(calls))
+        return "".join(said), calls
+
+    def _advance(self, said: list[str], calls: list[ToolCall]) -> bool:
+        """Handle what is held up to the next mark; False when more text is needed."""
+        mark = CLOSING if self._inside else OPENING
+        before, found, after = self._held.partition(mark)
+        if found:
+            self._held = after
+            if self._inside:
+                self._take(before, OPENING + before + CLOSING, said, calls)
+            else:
+                said.append(before.rstrip("\n") if self.found else before)
+            self._inside = not self._inside
+            return True
+        if not self._inside:
+            keep = overlap(self._held, mark)
+            certain = self._held[: len(self._held) - keep]
+            if not (self.found and not certain.strip()):
+                said.append(certain)
+                self._held = self._held[len(certain) :]
+        return False
+
+    def _take(self, inside: str, raw: str, said: list[str], calls: list[ToolCall]) -> None:
+        call = parse(inside, self.found)
+        if call is None:
+            said.append(raw)
+        else:
+            self.found += 1
+            calls.append(call)
+
+    def _flush(self, calls: list[ToolCall]) -> str:
+        """The end of the answer: an unfinished call may still be whole JSON."""
+        rest, self._held = self._held, ""
+        if self._inside:
+            self._inside = False
+            call = parse(rest, self.found)
+            if call is not None:
+                self.found += 1
+                calls.append(call)
+                return ""
+            return OPENING + rest
+        return "" if self.found and not rest.strip() else rest
+
+
+def parse(text: str, index: int) -> ToolCall | None:
+    """`{"name": ..., "arguments": {...}}` as a call; None when it is anything else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not isinstance(found.get("name"), str) or not found["name"]:
+        return None
+    arguments = found.get("arguments", {})
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    call = FunctionCall(found["name"][:256], arguments)
+    return ToolCall(f"call_{secrets.token_hex(12)}", call, index=index)
