@@ -55,7 +55,7 @@ class QueenConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """How often hives and workers shall report."""
     beats_missed: Annotated[int, Meta(ge=1, le=100)] = 3
     """After this many silent intervals a hive or worker counts as gone."""
-    settle_s: Duration = 5.0
+    settle_s: Duration = 3.0
     """A queen just started waits this long for the fleet before she says that nobody is there."""
     queue_limit: Count = 256
     """Requests that may wait; one more is answered 429."""
