@@ -14,6 +14,8 @@ from rbee.errors import Invalid, NotJson, RbeeError
 T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
+MAX_ECHO = 300
+"""Characters of a fault's text and path: a client's own megabytes are not sent back."""
 _FIELD = re.compile(r"(?:unknown|missing required) field `([^`]*)`")
 
 
@@ -41,7 +43,12 @@ def _invalid(text: str) -> RbeeError:
     what, path = (what, where.rpartition("`$")[2].rstrip("`")) if at else (text, "")
     if field := _FIELD.search(what):
         path += f".{field[1]}"
+    what, path = _short(what), _short(path)
     return Invalid(f"{what} at ${path}.", path=f"${path}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_ECHO else text[:MAX_ECHO] + "..."
 
 
 def plain(value: Any) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 1. Host: a name this server is not known by is a 403 on every bind. A page that rebinds its own
    name to 127.0.0.1 (DNS rebinding) sends that name here.
 2. Origin: a browser page of another origin must not write.
-3. Bodies are JSON and bounded; one that is too large is read to its end (within a bound) before
-   the 413, since a client that is still sending does not read an answer.
+3. Bodies are JSON and bounded; a refused one is read to its end (within a bound) before the
+   answer, since a client that is still sending does not read it, and a connection closed with
+   bytes unread is reset.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -28,7 +30,12 @@ _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 def is_loopback(bind: str) -> bool:
-    return bind in LOOPBACK or bind.startswith("127.")
+    """Whether only this machine can reach `bind`. A name other than localhost could mean any
+    address, whatever it looks like (127.example.org)."""
+    try:
+        return bind in LOOPBACK or ipaddress.ip_address(bind).is_loopback
+    except ValueError:
+        return False
 
 
 def known_hosts(bind: str, extra: Iterable[str] = ()) -> frozenset[str]:
@@ -50,6 +57,14 @@ def host_of(header: str) -> str:
     return header.partition(":")[0] if header.count(":") == 1 else header
 
 
+def _address_in(origin: bytes) -> str:
+    """Host and port of an `Origin` header; empty for `null` and for what is no URL."""
+    try:
+        return urlsplit(origin.decode("latin-1")).netloc.lower()
+    except ValueError:
+        return ""
+
+
 class Guard:
     """Refuses before routing; `hosts` from `known_hosts`."""
 
@@ -68,10 +83,8 @@ class Guard:
         try:
             self._check_names(scope["method"], headers)
             self._check_body(scope["method"], headers)
-        except TooLarge as exc:
-            await _drain(receive)
-            await error_reply(exc)(scope, receive, send)
         except RbeeError as exc:
+            await _drain(receive)
             await error_reply(exc)(scope, receive, send)
         else:
             await self._app(scope, self._counted(receive), send)
@@ -84,10 +97,10 @@ class Guard:
                 hint="use its address, or add the name to allowed_hosts in its configuration",
             )
         origin = headers.get(b"origin")
-        if origin is not None and method in _WRITES:
-            theirs = urlsplit(origin.decode("latin-1")).netloc.lower()
-            if theirs != host.strip().lower():
-                raise Forbidden(f"A page of {origin[:80]!r} may not write here.")
+        if origin is None or method not in _WRITES:
+            return
+        if _address_in(origin) != host.strip().lower():
+            raise Forbidden(f"A page of {origin[:80]!r} may not write here.")
 
     def _check_body(self, method: str, headers: dict[bytes, bytes]) -> None:
         length = headers.get(b"content-length", b"")
@@ -113,7 +126,8 @@ class Guard:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._max:
-                await _drain(receive)
+                if message.get("more_body"):
+                    await _drain(receive)
                 raise self._too_large()
             return message
 

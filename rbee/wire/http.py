@@ -5,7 +5,7 @@ Every call has a deadline; a stream has one for each silence (peers send a comme
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -13,13 +13,15 @@ from typing import Any, Self, TypeVar
 import aiohttp
 
 from rbee.contracts.events import AnyEvent
-from rbee.errors import Late, RbeeError, ServerGone, Upstream
+from rbee.errors import Invalid, Late, NotJson, RbeeError, ServerGone, Upstream
 from rbee.wire import codec, sse
 from rbee.wire.replies import from_reply
 
 T = TypeVar("T")
 CONNECT_S = 5.0
 SILENCE_S = 30.0
+IDLE_S = 60.0
+"""How long an idle connection is kept; shorter than our servers keep it."""
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 _JSON = {"Content-Type": "application/json"}
 
@@ -31,7 +33,7 @@ class Http:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S)
         self._session = aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
         )
@@ -60,10 +62,10 @@ class Http:
         when nothing answers, `Upstream` when the answer breaks off, `Late` past the deadline."""
         limit = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
         async with self._request(method, url, body, limit, headers) as response:
-            raw = await _translated(url, response.read())
+            raw = await _whole(url, response)
         if response.status >= 400:
             raise from_reply(response.status, raw, url)
-        found: T = codec.decode(raw, answer)
+        found: T = _understood(url, raw, answer)
         return found
 
     @asynccontextmanager
@@ -84,7 +86,7 @@ class Http:
         accept = {"Accept": "text/event-stream", **(headers or {})}
         async with self._request(method, url, body, limit, accept) as response:
             if response.status >= 400:
-                raise from_reply(response.status, await _translated(url, response.read()), url)
+                raise from_reply(response.status, await _whole(url, response), url)
             if on_headers is not None:
                 on_headers(response.headers)
             stream = _events(response, url)
@@ -121,14 +123,42 @@ async def _events(
     reader = sse.FrameReader()
     while chunk := await _translated(url, response.content.readany()):
         events: list[AnyEvent] = []
-        for data in reader.feed(chunk):
+        for data in _frames(url, reader, chunk):
             if data == b"[DONE]":
                 if events:
                     yield events
                 return
-            events.append(codec.decode(data, AnyEvent))
+            events.append(_understood(url, data, AnyEvent))
         if events:
             yield events
+
+
+def _frames(url: str, reader: sse.FrameReader, chunk: bytes) -> Iterator[bytes]:
+    try:
+        yield from reader.feed(chunk)
+    except ValueError as exc:
+        raise Upstream(f"{url} sent {exc}.") from exc
+
+
+def _understood(url: str, raw: bytes, kind: type[T] | Any) -> T:
+    """A peer's words as a contract type. What we cannot read is the peer's fault, never that of
+    the client whose request we serve: no 400 and no 422 may come of it."""
+    try:
+        found: T = codec.decode(raw, kind)
+        return found
+    except (NotJson, Invalid) as exc:
+        raise Upstream(f"{url} answered what rbee cannot read: {exc.message}") from exc
+
+
+async def _whole(url: str, response: aiohttp.ClientResponse) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while chunk := await _translated(url, response.content.readany()):
+        parts.append(chunk)
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            raise Upstream(f"{url} answered more than {MAX_ANSWER_BYTES} bytes.")
+    return b"".join(parts)
 
 
 async def _translated(url: str, call: Any) -> Any:

@@ -15,7 +15,8 @@ from starlette.responses import Response
 
 from rbee.contracts.answers import JobAccepted, JobList, JobView
 from rbee.contracts.events import AnyEvent
-from rbee.errors import Invalid
+from rbee.errors import Invalid, Late
+from rbee.wire import sse
 from rbee.wire.gone import unless_gone
 from rbee.wire.jobs import Job, Jobs
 from rbee.wire.openapi import Endpoint
@@ -23,6 +24,7 @@ from rbee.wire.replies import error_reply, reply
 from rbee.wire.stream import KEEP_ALIVE_S, EventStream, Translate, as_events
 
 JOB_HEADER = "X-Rbee-Job-Id"
+CANCEL_S = 10.0
 
 
 def wants_async(request: Request) -> bool:
@@ -40,8 +42,10 @@ def accepted(job: Job) -> Response:
     return reply(body, 202, headers)
 
 
-async def streamed(jobs: Jobs, job: Job, request: Request, translate: Translate) -> Response:
-    """The job's events, or its error if it fails before anything was said."""
+async def streamed(
+    jobs: Jobs, job: Job, request: Request, translate: Translate, end: bytes = sse.DONE
+) -> Response:
+    """The job's events and then `end`, or its error if it fails before anything was said."""
     jobs.attach(job)
     try:
         with anyio.move_on_after(KEEP_ALIVE_S):
@@ -53,7 +57,7 @@ async def streamed(jobs: Jobs, job: Job, request: Request, translate: Translate)
         jobs.release(job)
         return error_reply(job.error)
     headers = {JOB_HEADER: job.id}
-    return EventStream(job.log, 0, translate, headers, lambda: jobs.release(job))
+    return EventStream(job.log, 0, translate, headers, lambda: jobs.release(job), end)
 
 
 async def whole(jobs: Jobs, job: Job, request: Request) -> Any:
@@ -100,8 +104,10 @@ class JobRoutes:
     async def cancel(self, request: Request) -> Response:
         job = self._job(request)
         job.cancel()
-        with anyio.fail_after(10):
+        with anyio.move_on_after(CANCEL_S):
             await job.finished.wait()
+        if not job.finished.is_set():
+            raise Late(f"Job {job.id} was asked to stop and has not, {CANCEL_S:.0f} s long.")
         return reply(job.view(time.monotonic()))
 
     async def attach(self, request: Request) -> Response:

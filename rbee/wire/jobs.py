@@ -44,6 +44,8 @@ class Job:
         self.detached = detached
         self.log = EventLog()
         self.readers = 0
+        self.leavings = 0
+        """How often the last reader left: the grace counts from the latest."""
         self.answer: Any = None
         self.state: JobState = "running"
         self.started = time.monotonic()
@@ -137,15 +139,16 @@ class Jobs:
         """A reader left. The last one takes an attached job with it."""
         job.readers -= 1
         if job.readers == 0 and not job.detached and job.state == "running":
+            job.leavings += 1
             if self._grace_s:
-                self._group.start_soon(self._cancel_if_orphan, job)
+                self._group.start_soon(self._cancel_if_orphan, job, job.leavings)
             else:
                 job.cancel()
 
-    async def _cancel_if_orphan(self, job: Job) -> None:
+    async def _cancel_if_orphan(self, job: Job, leaving: int) -> None:
         with anyio.move_on_after(self._grace_s):
             await job.finished.wait()
-        if job.readers == 0:
+        if job.readers == 0 and job.leavings == leaving:
             job.cancel()
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ def problem(exc: RbeeError) -> Problem:
         exc.code,
         exc.message,
         type=_openai_type(exc),
-        param=exc.path.removeprefix("$.") or None,
+        param=exc.path.removeprefix("$.") or None,  # `$[0]`, in a body that is a list, stays
         hint=exc.hint,
         retry_after_s=exc.retry_after_s,
     )
@@ -52,11 +52,13 @@ def from_reply(status: int, body: bytes, url: str) -> RbeeError:
     """The exception that an error answer stands for."""
     try:
         found = msgspec.json.decode(body, type=ProblemReply).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = body[:200].decode("utf-8", "replace")
         return from_code("upstream_failed", f"{url} answered {status}: {text!r}.")
-    exc = from_code(
-        found.code, found.message, hint=found.hint, path=f"$.{found.param}" if found.param else ""
-    )
+    exc = from_code(found.code, found.message, hint=found.hint, path=_path(found.param or ""))
     exc.retry_after_s = found.retry_after_s
     return exc
+
+
+def _path(param: str) -> str:
+    return f"$.{param}" if param and not param.startswith("$") else param

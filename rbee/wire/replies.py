@@ -46,7 +46,9 @@ async def _on_http_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     where = f"{request.method} {request.url.path[:200]}"
     if exc.status_code == 405:
-        return error_reply(MethodNotAllowed(f"{where}: this method is not allowed here."))
+        refused = error_reply(MethodNotAllowed(f"{where}: this method is not allowed here."))
+        refused.headers.update(exc.headers or {})  # Allow
+        return refused
     if exc.status_code == 404:
         return error_reply(NotFound(f"{where}: nothing is here.", hint="see /v1/openapi.json"))
     return error_reply(RbeeError(f"{where}: {exc.detail}"), exc.status_code)

@@ -27,6 +27,11 @@ from rbee.errors import PortInUse, Usage
 from rbee.wire.guard import is_loopback
 
 GRACE_S = 5.0
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+KEEP_ALIVE_S = 75
+"""Longer than our own client keeps an idle connection: were it shorter, a request could be
+sent into a connection that is being closed."""
+MAX_PORT = 65_535
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -55,9 +60,11 @@ def listen(bind: str, port: int, tries: int = 1) -> socket.socket:
 
     Raises `PortInUse` when there is none, `Usage` when `bind` is no address of this machine.
     """
-    for candidate in range(port, port + tries):
+    for candidate in range(port, min(port + tries, MAX_PORT + 1)):
         try:
             return _bound(bind, candidate)
+        except TypeError as exc:  # what Python says of a name that no resolver could be asked
+            raise Usage(f"{bind[:80]!r} is no address.") from exc
         except OSError as exc:
             if exc.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise Usage(f"Cannot bind {bind}:{candidate}: {exc.strerror}.") from exc
@@ -84,16 +91,17 @@ def _bound(bind: str, port: int) -> socket.socket:
 
 
 def url_of(made: socket.socket, host: str = "") -> str:
-    """The socket's address as a URL; `host` replaces the one it is bound to."""
+    """The socket's address as a URL; `host` replaces the one it is bound to. A wildcard, which is
+    no address, is written as the loopback that it includes."""
     bound, port = made.getsockname()[:2]
-    name = host or bound
+    name = host or _WILDCARDS.get(bound, bound)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def advertised_host(bind: str, peer_url: str) -> str:
     """The address under which others reach a server bound to `bind`: for a wildcard, the one of
     the interface that leads to the peer. No packet is sent."""
-    if bind not in ("0.0.0.0", "::"):
+    if bind not in _WILDCARDS:
         return bind
     peer = urlsplit(peer_url).hostname or "127.0.0.1"
     with contextlib.suppress(OSError):
@@ -118,6 +126,7 @@ class _Server(uvicorn.Server):
                 ws="none",
                 server_header=False,
                 timeout_graceful_shutdown=int(GRACE_S),
+                timeout_keep_alive=KEEP_ALIVE_S,
             )
         )
         self.served = served

@@ -44,6 +44,7 @@ class EventStream(Response):
         translate: Translate = as_events,
         headers: dict[str, str] | None = None,
         on_close: Callable[[], None] | None = None,
+        end: bytes = sse.DONE,
     ) -> None:
         super().__init__(None, 200, {"Cache-Control": "no-cache", **(headers or {})})
         del self.headers["content-length"]
@@ -51,6 +52,7 @@ class EventStream(Response):
         self._cursor = cursor
         self._translate = translate
         self._on_close = on_close
+        self._end = end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -86,10 +88,10 @@ class EventStream(Response):
             events = self._log.since(self._cursor)
         except RbeeError as exc:
             lost: Failed = failed(exc)
-            return self._translate(self._cursor, [lost]) + sse.DONE, False
+            return self._translate(self._cursor, [lost]) + self._end, False
         number, self._cursor = self._cursor, self._cursor + len(events)
         if self._log.ended and self._cursor >= self._log.total:
-            return self._translate(number, events) + sse.DONE, False
+            return self._translate(number, events) + self._end, False
         return (self._translate(number, events) if events else sse.KEEP_ALIVE), True
 
 

@@ -87,7 +87,7 @@ def role(name: str, env: Mapping[str, str], *flags: str) -> Iterator[Started]:
         yield process
 
 
-def fact(look: Callable[[], T], what: str, limit_s: float = FACT_S) -> T:
+def fact(look: Callable[[], T | None], what: str, limit_s: float = FACT_S) -> T:
     """Wait until `look()` gives something true; the tests' only way of waiting."""
     end = time.monotonic() + limit_s
     while True:

@@ -1,0 +1,154 @@
+"""What both clients share: where an operation goes, and what type its answer has. No I/O."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from urllib.parse import quote
+
+from msgspec import Struct, field
+
+from rbee.config import HIVE_URL, QUEEN_URL
+from rbee.contracts import answers, fleet, operations
+from rbee.contracts.events import AnyEvent, Done, Failed, FinishReason, Token
+from rbee.contracts.limits import JobId, Name
+from rbee.contracts.worker_api import Vectors
+from rbee.errors import BadRequest, HiveNotFound, Upstream
+from rbee.wire import codec
+from rbee.wire.problems import from_failed
+
+ANSWERS: dict[type[operations.Operation], Any] = {
+    operations.Status: fleet.FleetStatus,
+    operations.Infer: answers.InferAnswer,
+    operations.WorkerSpawn: answers.Spawned,
+    operations.WorkerProcessList: answers.WorkerProcesses,
+    operations.WorkerProcessGet: fleet.WorkerProcess,
+    operations.WorkerProcessDelete: answers.Deleted,
+    operations.ModelDownload: fleet.ModelEntry,
+    operations.ModelList: answers.ModelEntries,
+    operations.ModelGet: fleet.ModelEntry,
+    operations.ModelDelete: answers.Deleted,
+}
+"""Operation to its answer's type."""
+LONG = (operations.Infer, operations.WorkerSpawn, operations.ModelDownload)
+"""Operations that may take minutes: they are always streamed, so that a silence means something."""
+
+
+def queen_address(given: str = "") -> str:
+    """The queen's address: as given, else from the environment, else the local one."""
+    return (given or os.environ.get("RBEE_QUEEN_URL", "") or QUEEN_URL).rstrip("/")
+
+
+def hive_address(given: str = "") -> str:
+    """The hive's address, found in the same way."""
+    return (given or os.environ.get("RBEE_HIVE_URL", "") or HIVE_URL).rstrip("/")
+
+
+def server_of(operation: operations.AnyOperation, queen: str, hive: str) -> str:
+    return queen if isinstance(operation, operations.Status | operations.Infer) else hive
+
+
+def job_path(job_id: JobId, more: str = "") -> str:
+    if not job_id:
+        raise BadRequest("A job's id is not empty.")
+    return f"/v1/jobs/{quote(job_id, safe='')}{more}"
+
+
+def infer(prompt: str | None, fields: dict[str, Any]) -> operations.Infer:
+    """The operation for `prompt`, as one user's message unless `fields` say otherwise; checked."""
+    body: dict[str, Any] = {"operation": "infer", "model": "bee", **fields}
+    if prompt is not None:
+        body["messages"] = [*body.get("messages", []), {"role": "user", "content": prompt}]
+    made: operations.Infer = codec.convert(codec.plain(body), operations.Infer)
+    return made
+
+
+def result(operation: operations.AnyOperation, last: Done) -> Any:
+    """The answer that the last event of a streamed operation carries."""
+    return codec.convert(last.result, ANSWERS[type(operation)])
+
+
+class Collected:
+    """Puts a streamed `infer` together again; feed it every event."""
+
+    def __init__(self) -> None:
+        self._choices: dict[int, answers.Choice] = {}
+        self._last: Done | None = None
+
+    def feed(self, event: AnyEvent) -> None:
+        """Raises what a `failed` event says."""
+        match event:
+            case Token():
+                self._add(event)
+            case Done():
+                self._last = event
+            case Failed():
+                raise from_failed(event)
+            case _:
+                pass  # queued and progress are no part of the answer
+
+    @property
+    def text(self) -> str:
+        """What the first choice says so far."""
+        return self._choices[0].text if 0 in self._choices else ""
+
+    def _add(self, token: Token) -> None:
+        empty = answers.Choice(index=token.choice, text="", finish_reason="stop", token_ids=[])
+        choice = self._choices.setdefault(token.choice, empty)
+        choice.text += token.text
+        choice.token_ids += token.token_ids
+        if token.logprobs:
+            choice.logprobs = (choice.logprobs or []) + token.logprobs
+        if token.tool_calls:
+            choice.tool_calls = (choice.tool_calls or []) + token.tool_calls
+
+    def answer(self, job_id: str) -> answers.InferAnswer:
+        last = self._last
+        if last is None:
+            raise Upstream("The answer broke off.")
+        reasons: list[FinishReason] = last.finish_reasons or [last.finish_reason]
+        for index, reason in enumerate(reasons):
+            empty = answers.Choice(index=index, text="", finish_reason=reason, token_ids=[])
+            self._choices.setdefault(index, empty).finish_reason = reason
+        return answers.InferAnswer(
+            job_id=job_id,
+            model=last.model,
+            sha256=last.sha256,
+            worker_id=last.worker_id,
+            choices=[self._choices[i] for i in sorted(self._choices)],
+            usage=last.usage,
+            timings=last.timings,
+        )
+
+
+class _Embedding(Struct):
+    embedding: list[float]
+    index: int = 0
+
+
+class _EmbeddingUsage(Struct):
+    prompt_tokens: int = 0
+
+
+class Embeddings(Struct):
+    """What the queen answers: OpenAI's dialect, as far as it is read here."""
+
+    data: list[_Embedding]
+    model: str = ""
+    usage: _EmbeddingUsage = field(default_factory=_EmbeddingUsage)
+
+    def vectors(self) -> Vectors:
+        return Vectors(
+            model=self.model,
+            vectors=[row.embedding for row in sorted(self.data, key=lambda row: row.index)],
+            prompt_tokens=self.usage.prompt_tokens,
+        )
+
+
+def find_hive(status: fleet.FleetStatus, hive_id: Name) -> str:
+    """Where the hive of that id is, by what the queen knows."""
+    for known in status.hives:
+        if known.hive.id == hive_id:
+            return known.hive.url
+    names = ", ".join(sorted(h.hive.id for h in status.hives)) or "none"
+    raise HiveNotFound(f"The queen knows no hive {hive_id[:80]!r}. Known: {names}.")

@@ -1,0 +1,140 @@
+"""How events are shown: one function for every command that has any.
+
+1. Text goes to stdout the moment it comes; everything else goes to stderr.
+2. On a terminal a wait is one line that changes in place and is gone before the first token.
+   Elsewhere only a long wait is told, by a line now and then.
+3. What a server says is made harmless before it reaches a terminal.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import TextIO
+
+from rbee.client.transport import Events
+from rbee.contracts.events import AnyEvent, Done, Failed, Progress, Queued, Token
+from rbee.errors import Upstream
+from rbee.keeper.text import clean, line
+from rbee.wire import codec
+from rbee.wire.problems import from_failed
+
+TELL_EVERY_S = 5.0
+CLEAR = "\r\x1b[K"
+
+
+class Waiting:
+    """The line that says what is being waited for. `now` is a monotonic clock."""
+
+    def __init__(self, out: TextIO, now: Callable[[], float] = time.monotonic) -> None:
+        self._out = out
+        self._live = out.isatty()
+        self._now = now
+        self._told = now()
+        self._shown = False
+
+    def tell(self, text: str) -> None:
+        text = line(text)
+        if self._live:
+            width = shutil.get_terminal_size().columns - 1
+            self._out.write(f"{CLEAR}{text[:width]}")
+            self._shown = True
+        elif self._now() - self._told >= TELL_EVERY_S:
+            self._told = self._now()
+            self._out.write(f"{text}\n")
+        self._out.flush()
+
+    def clear(self) -> None:
+        if self._shown:
+            self._out.write(CLEAR)
+            self._out.flush()
+            self._shown = False
+
+
+def show(events: Iterable[AnyEvent], out: TextIO, err: TextIO) -> Done:
+    """Show events as they come; returns the last. Raises what a `failed` event says."""
+    waiting = Waiting(err)
+    say = clean if out.isatty() else str
+    last = ""
+    try:
+        for event in events:
+            match event:
+                case Queued() | Progress():
+                    waiting.tell(describe(event))
+                case Token(text=text, choice=0) if text:
+                    waiting.clear()
+                    out.write(say(text))
+                    out.flush()
+                    last = text
+                case Token():
+                    pass  # an empty text carries tokens only; commands ask for one choice
+                case Done():
+                    return event
+                case Failed():
+                    raise from_failed(event)
+    finally:
+        waiting.clear()
+        if last and not last.endswith("\n"):
+            out.write("\n")
+            out.flush()
+    raise Upstream("The answer broke off.")
+
+
+def show_json(
+    events: Events, out: TextIO, heard: Callable[[AnyEvent], None] = lambda event: None
+) -> Done:
+    """Print events untouched, one a line, and tell `heard`. Raises what a `failed` event says."""
+    for raw in events.raw():
+        out.write(raw.decode("utf-8", "replace") + "\n")
+        out.flush()
+        event: AnyEvent = codec.decode(raw, AnyEvent)
+        heard(event)
+        if isinstance(event, Failed):
+            raise from_failed(event)
+        if isinstance(event, Done):
+            return event
+    raise Upstream("The answer broke off.")
+
+
+def show_any(events: Events, as_json: bool) -> Done:
+    """To this process's own stdout and stderr."""
+    if as_json:
+        return show_json(events, sys.stdout)
+    return show(events, sys.stdout, sys.stderr)
+
+
+def describe(event: Queued | Progress) -> str:
+    """A wait in words."""
+    match event:
+        case Queued(position=position, eta_s=eta):
+            soon = f", about {eta:.0f} s" if eta is not None else ""
+            return f"waiting, {position} ahead{soon}" if position else f"waiting{soon}"
+        case Progress(what=what, done=done, total=total, unit=unit):
+            return f"{what} {_amount(done, total, unit)}"
+
+
+def _amount(done: int, total: int | None, unit: str) -> str:
+    if unit == "percent":
+        return f"{done}%"
+    if unit == "bytes":
+        of = f" of {size(total)} ({100 * done // max(total, 1)}%)" if total is not None else ""
+        return size(done) + of
+    return f"{done}/{total} {unit}" if total is not None else f"{done} {unit}"
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def show_lines(*lines: str) -> None:
+    """Facts for people, on stdout."""
+    for text in lines:
+        sys.stdout.write(f"{line(text)}\n")

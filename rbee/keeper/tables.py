@@ -1,0 +1,171 @@
+"""Answers as tables: the only place that imports `rich`, and only when a table is wanted.
+
+Cells are text, never markup, for they hold names that somebody else chose.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rbee.contracts.fleet import FleetStatus, ModelEntry, WorkerProcess
+from rbee.keeper.show import size
+from rbee.keeper.text import line
+
+PLAIN_WIDTH = 10_000
+"""Without a terminal nothing is wrapped: another program reads it."""
+GOOD, BAD = "green", "red"
+STATES = {"ready": GOOD, "failed": BAD, "backoff": BAD, "starting": "yellow"}
+
+
+def console() -> Console:
+    """stdout; colours only on a terminal that wants them (`NO_COLOR` is honoured)."""
+    live = sys.stdout.isatty()
+    return Console(width=None if live else PLAIN_WIDTH, highlight=False, emoji=False, markup=False)
+
+
+def show(*parts: RenderableType) -> None:
+    console().print(*parts, sep="\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """A table without frames, whose title is its own line."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        made.add_column(column, header_style="dim", overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(line(cell)) for cell in row))
+    return made
+
+
+def state(name: str) -> Text:
+    return Text(line(name), style=STATES.get(name, ""))
+
+
+def fleet(status: FleetStatus) -> Group:
+    """What `rbee status` shows."""
+    queue = status.queue
+    head = (
+        f"queen {line(status.queen)} {line(status.version)}, up {age(status.uptime_s)} · "
+        f"{queue.waiting} waiting, {queue.leased} running, {queue.done} done"
+    )
+    return Group(
+        Text(head), Text(), _hives(status), Text(), _workers(status), Text(), _models(status)
+    )
+
+
+def _hives(status: FleetStatus) -> RenderableType:
+    if not status.hives:
+        return Text("no hives yet: rbee serve --role hive --queen URL adds one")
+    columns = ("ID", "STATE", "ADDRESS", "DEVICES", "MEMORY FREE", "WORKERS", "SEEN")
+    rows = [
+        (
+            h.hive.id,
+            state(h.hive.state if h.alive else "gone"),
+            h.hive.url,
+            ", ".join(d.id for d in h.hive.devices),
+            size(h.hive.memory_free),
+            str(len(h.hive.workers)),
+            f"{age(h.age_s)} ago",
+        )
+        for h in status.hives
+    ]
+    return table("hives", columns, rows)
+
+
+def _workers(status: FleetStatus) -> RenderableType:
+    if not status.workers:
+        return Text("no workers: the first request starts one")
+    columns = ("ID", "MODEL", "STATE", "HIVE", "DEVICE", "SLOTS", "CONTEXT", "SEEN")
+    rows = [
+        (
+            w.worker.id,
+            w.worker.model,
+            state(w.worker.state if w.alive else "gone"),
+            w.worker.hive_id,
+            w.worker.device,
+            f"{w.worker.busy}/{w.worker.slots}",
+            str(w.worker.context),
+            f"{age(w.age_s)} ago",
+        )
+        for w in status.workers
+    ]
+    return table("workers", columns, rows)
+
+
+def _models(status: FleetStatus) -> RenderableType:
+    columns = ("ID", "SIZE", "QUANT", "CONTEXT", "HIVES", "WORKERS")
+    rows = [
+        (
+            m.id,
+            size(m.size),
+            m.quantisation,
+            str(m.context),
+            ", ".join(m.hives),
+            ", ".join(m.workers),
+        )
+        for m in status.models
+    ]
+    return table("models", columns, rows) if rows else Text("no models")
+
+
+def processes(found: Sequence[WorkerProcess]) -> RenderableType:
+    """What `rbee worker list` shows."""
+    if not found:
+        return Text("no workers on this hive")
+    columns = ("ID", "MODEL", "STATE", "PID", "ADDRESS", "DEVICE", "SLOTS", "MEMORY", "UP", "WHY")
+    rows = [
+        (
+            p.worker_id,
+            p.model,
+            state(p.state),
+            str(p.pid or ""),
+            p.url,
+            p.device,
+            str(p.slots),
+            size(p.rss_bytes),
+            age(p.uptime_s),
+            p.reason,
+        )
+        for p in found
+    ]
+    return table("workers", columns, rows)
+
+
+def models(found: Sequence[ModelEntry]) -> RenderableType:
+    """What `rbee model list` shows."""
+    columns = ("ID", "SIZE", "QUANT", "CONTEXT", "SHA256", "LOADED BY")
+    rows = [
+        (
+            m.id,
+            size(m.size),
+            m.quantisation,
+            str(m.context or ""),
+            m.sha256[:12],
+            ", ".join(m.loaded_by),
+        )
+        for m in found
+    ]
+    return table("models", columns, rows) if rows else Text("no models on this hive")
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> Table:
+    """Names and values, one a line."""
+    made = Table(box=None, show_header=False, pad_edge=False)
+    made.add_column(style="dim")
+    made.add_column(overflow="fold")
+    for name, value in pairs:
+        made.add_row(Text(name), Text(line(value)))
+    return made
+
+
+def age(seconds: float) -> str:
+    """A duration for people."""
+    for limit, unit, divisor in ((90, "s", 1), (5_400, "min", 60), (172_800, "h", 3_600)):
+        if seconds < limit:
+            return f"{seconds / divisor:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"

@@ -1,0 +1,184 @@
+"""Both clients against a scripted server: what they ask, what they return, what they raise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from rbee import errors
+from rbee.client import AsyncClient, Client
+from rbee.contracts import operations
+from rbee.contracts.events import AnyEvent, Done, Token
+from tests.client.stub import done, free_ports, problem, stream, stub, token, whole
+
+SILENCE_S = 0.4
+Run = Callable[[str, str, tuple[Any, ...], dict[str, Any]], Any]
+
+
+def _sync(url: str, method: str, args: tuple[Any, ...], fields: dict[str, Any]) -> Any:
+    return getattr(Client(url, url, silence_s=SILENCE_S), method)(*args, **fields)
+
+
+def _async(url: str, method: str, args: tuple[Any, ...], fields: dict[str, Any]) -> Any:
+    async def run() -> Any:
+        async with AsyncClient(url, url, silence_s=SILENCE_S) as client:
+            found: Awaitable[Any] = getattr(client, method)(*args, **fields)
+            return await found
+
+    return anyio.run(run)
+
+
+@pytest.fixture(params=[_sync, _async], ids=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    run: Run = request.param
+    return lambda url, method, *args, **fields: run(url, method, args, fields)
+
+
+def test_infer_puts_the_stream_together(ask: Callable[..., Any]) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 2}
+    with stub(stream(token("Hel"), token("lo", 1), done(usage=usage, worker_id="w1"))) as server:
+        answer = ask(server.url, "infer", "Hi", max_tokens=5)
+    assert answer.choices[0].text == "Hello"
+    assert answer.choices[0].token_ids == [0, 1]
+    assert (answer.job_id, answer.worker_id, answer.usage.completion_tokens) == ("job-1", "w1", 2)
+    [asked] = server.asked
+    assert (asked.method, asked.path) == ("POST", "/v1/jobs")
+    assert asked.headers["accept"] == "text/event-stream"
+    assert asked.json()["messages"] == [{"role": "user", "content": "Hi"}]
+    assert asked.json()["max_tokens"] == 5
+
+
+def test_several_choices_keep_apart(ask: Callable[..., Any]) -> None:
+    second = {**token("B"), "choice": 1}
+    last = done(finish_reasons=["stop", "length"])
+    with stub(stream(token("A"), second, last)) as server:
+        answer = ask(server.url, "infer", "x", n=2)
+    assert [(c.text, c.finish_reason) for c in answer.choices] == [("A", "stop"), ("B", "length")]
+
+
+def test_a_field_out_of_bounds_is_told_before_anything_is_sent(ask: Callable[..., Any]) -> None:
+    with stub() as server, pytest.raises(errors.Invalid) as told:
+        ask(server.url, "infer", "x", temperature=99.0)
+    assert told.value.path == "$.temperature"
+    assert server.asked == []
+
+
+def test_an_error_answer_is_the_servers_exception(ask: Callable[..., Any]) -> None:
+    said = problem("model_not_found", "No model 'x' here.", hint="fetch it", param="model")
+    with stub(whole(said, 404)) as server, pytest.raises(errors.ModelNotFound) as told:
+        ask(server.url, "infer", "Hi", model="x")
+    assert (told.value.hint, told.value.path) == ("fetch it", "$.model")
+
+
+def test_a_failed_event_is_the_servers_exception(ask: Callable[..., Any]) -> None:
+    failed = {"type": "failed", "code": "worker_gone", "message": "It died."}
+    with stub(stream(token("a"), failed)) as server, pytest.raises(errors.WorkerGone):
+        ask(server.url, "infer", "Hi")
+
+
+def test_a_stream_that_breaks_off_is_never_a_whole_answer(ask: Callable[..., Any]) -> None:
+    with stub(stream(token("a"), end=False)) as server, pytest.raises(errors.Upstream):
+        ask(server.url, "infer", "Hi")
+
+
+def test_silence_has_a_deadline(ask: Callable[..., Any]) -> None:
+    begun = time.monotonic()
+    with stub(stream(token("a"), end=False, hold=True)) as server, pytest.raises(errors.Late):
+        ask(server.url, "infer", "Hi")
+    assert time.monotonic() - begun < 10 * SILENCE_S
+
+
+def test_nobody_there(ask: Callable[..., Any]) -> None:
+    [port] = free_ports(1)
+    with pytest.raises(errors.ServerGone, match=str(port)):
+        ask(f"http://127.0.0.1:{port}", "status")
+
+
+def test_what_is_not_rbee(ask: Callable[..., Any]) -> None:
+    with stub(whole(b"<html>", 502)) as server, pytest.raises(errors.Upstream, match="502"):
+        ask(server.url, "status")
+
+
+def test_a_spawn_returns_what_the_last_event_carries(ask: Callable[..., Any]) -> None:
+    made = {"worker_id": "w", "pid": 7, "port": 8080, "url": "http://x", "model": "bee"}
+    progress = {"type": "progress", "what": "load", "done": 50, "total": 100, "unit": "percent"}
+    with stub(stream(progress, done(result={**made, "device": "cpu"}))) as server:
+        spawned = ask(server.url, "spawn", "bee", slots=2)
+    assert (spawned.worker_id, spawned.pid) == ("w", 7)
+    assert server.asked[0].json() == {"operation": "worker_spawn", "model": "bee", "slots": 2}
+
+
+def test_vectors_come_in_the_order_of_the_texts(ask: Callable[..., Any]) -> None:
+    rows = [{"embedding": [2.0], "index": 1}, {"embedding": [1.0], "index": 0}]
+    said = {"data": rows, "model": "bee", "usage": {"prompt_tokens": 4}}
+    with stub(whole(said)) as server:
+        found = ask(server.url, "embed", ["a", "b"])
+    assert (found.vectors, found.prompt_tokens) == ([[1.0], [2.0]], 4)
+    assert server.asked[0].path == "/openai/v1/embeddings"
+
+
+def test_submit_asks_for_a_job_of_its_own(ask: Callable[..., Any]) -> None:
+    accepted = {"job_id": "job-7", "sse_url": "/v1/jobs/job-7/stream"}
+    with stub(whole(accepted, 202)) as server:
+        found = ask(server.url, "submit", operations.Infer(model="bee", prompt="x"))
+    assert found.job_id == "job-7"
+    assert server.asked[0].headers["prefer"] == "respond-async"
+
+
+def test_cancel_names_the_job_safely(ask: Callable[..., Any]) -> None:
+    view = {"job_id": "a", "operation": "infer", "state": "cancelled", "age_s": 1.0}
+    with stub(whole({**view, "events": 2, "readers": 0})) as server:
+        assert ask(server.url, "cancel", "../x y").state == "cancelled"
+    assert (server.asked[0].method, server.asked[0].path) == ("DELETE", "/v1/jobs/..%2Fx%20y")
+
+
+def test_leaving_a_stream_closes_the_connection() -> None:
+    with stub(stream(token("a"), end=False, hold=True)) as server:
+        with Client(server.url).stream("Hi") as events:
+            first = next(iter(events))
+        assert isinstance(first, Token)
+        assert server.left.wait(5)
+
+
+def test_leaving_an_awaited_stream_closes_the_connection() -> None:
+    async def leave(url: str) -> AnyEvent:
+        async with AsyncClient(url) as client, client.stream("Hi") as events:
+            async for event in events:
+                return event
+        raise AssertionError("no event")
+
+    with stub(stream(token("a"), end=False, hold=True)) as server:
+        assert isinstance(anyio.run(leave, server.url), Token)
+        assert server.left.wait(5)
+
+
+def test_a_broken_stream_is_resumed_where_it_broke() -> None:
+    first = stream(token("a"), token("b", 1), end=False)
+    with stub(first, stream(token("c", 2), done())) as server:
+        client = Client(server.url)
+        heard: list[AnyEvent] = []
+        with client.stream("Hi") as events, pytest.raises(errors.Upstream):
+            heard.extend(events)
+        with client.attach(events.job_id, events.cursor) as rest:
+            heard += rest
+        assert rest.cursor == 4
+    assert "".join(e.text for e in heard if isinstance(e, Token)) == "abc"
+    assert isinstance(heard[-1], Done)
+    assert server.asked[1].path == "/v1/jobs/job-1/stream?from=2"
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "no address", "http://", "http://x:port"])
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(errors.Usage, match="no address"):
+        Client(url).status()
+
+
+def test_addresses_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RBEE_QUEEN_URL", "http://queen:1/")
+    monkeypatch.delenv("RBEE_HIVE_URL", raising=False)
+    assert (Client().queen, Client().hive) == ("http://queen:1", "http://127.0.0.1:7835")
+    assert Client("http://given").queen == "http://given"

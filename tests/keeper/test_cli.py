@@ -1,0 +1,120 @@
+"""The command line as a whole: exit codes, one clear line, and nothing imported in vain."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rbee import __version__
+from rbee.keeper.cli import COMMANDS
+from tests.client.stub import done, stream, stub, token
+from tests.keeper.command import Rbee, local
+
+HEAVY = {"aiohttp", "starlette", "uvicorn", "numpy", "rich", "anyio", "psutil", "platformdirs"}
+WATCH = """
+import sys
+from rbee.main import main
+code = main(sys.argv[1:])
+sys.stderr.write(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
+sys.exit(code)
+"""
+
+
+@pytest.fixture
+def rbee(tmp_path: Path) -> Rbee:
+    return local(tmp_path)
+
+
+def imported(rbee: Rbee, *arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH, *arguments],
+        env=rbee.env,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.split())
+
+
+def test_version(rbee: Rbee) -> None:
+    assert rbee("--version").out == f"rbee {__version__}\n"
+    assert not imported(rbee, "--version") & {"click", "msgspec", "http", *HEAVY}
+
+
+def test_infer_imports_nothing_heavy(rbee: Rbee) -> None:
+    with stub(stream(token("x"), done())) as server:
+        assert not imported(rbee, "infer", "Hi", "--queen", server.url) & HEAVY
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "bench"])
+def test_every_command_has_its_help_and_its_json(rbee: Rbee, command: str) -> None:
+    told = rbee(command, "--help")
+    assert told.code == 0
+    assert command in rbee("--help").out
+    if command not in ("serve", "worker", "model"):
+        assert "--json" in told.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["frobnicate"],
+        ["infer"],
+        ["infer", ""],
+        ["infer", "x", "--top-p", "7"],
+        ["infer", "x", "--temperature", "hot"],
+        ["infer", "x", "--raw", "--system", "y"],
+        ["infer", "x", "--json-schema", "/nonexistent"],
+        ["infer", "x", "--queen", "localhost"],
+        ["worker", "get"],
+        ["worker", "delete", "a", "--pid", "1"],
+        ["worker", "get", "../../etc"],
+        ["model", "get", ""],
+        ["serve", "--role", "king"],
+        ["serve", "--role", "queen", "--port", "99999"],
+        ["serve", "--role", "queen", "--port", "x"],
+        ["serve", "--role", "queen", "--bind", "0.0.0.0"],
+        ["up", "--queen", "http://192.0.2.1:7833"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_2_and_says_why(rbee: Rbee, arguments: list[str]) -> None:
+    told = rbee(*arguments)
+    assert (told.code, told.out) == (2, "")
+    assert told.err.strip()
+    assert "Traceback" not in told.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["embed", "x"], ["gui"], ["worker", "list"], ["top", "--json"]]
+)
+def test_nobody_there_is_one_line_and_a_hint(rbee: Rbee, arguments: list[str]) -> None:
+    told = rbee(*arguments)
+    first, second = told.err.splitlines()
+    assert told.code == 1
+    assert first.startswith("rbee: Nothing answers at http://127.0.0.1:")
+    assert second.startswith("hint: rbee up")
+
+
+def test_a_port_in_use_is_one_line(rbee: Rbee) -> None:
+    with stub() as server:
+        told = rbee("serve", "--role", "queen", "--port", server.url.rpartition(":")[2])
+    assert told.code == 1
+    assert told.err.splitlines()[0].endswith("is in use.")
+
+
+def test_an_unknown_setting_in_the_environment_is_named(rbee: Rbee) -> None:
+    done = subprocess.run(
+        rbee.command("serve", "--role", "queen"),
+        env={**rbee.env, "RBEE_QUEUE_LIMITS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert "RBEE_QUEUE_LIMITS" in done.stderr

@@ -1,0 +1,123 @@
+"""`rbee infer` and `rbee chat` in front of a scripted queen."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.client.stub import Stub, done, problem, stream, stub, token, whole
+from tests.keeper.command import Rbee, local
+
+HELLO = (token("Hel"), token("lo", 1), done())
+
+
+@pytest.fixture
+def rbee(tmp_path: Path) -> Rbee:
+    return local(tmp_path)
+
+
+def before(rbee: Rbee, server: Stub) -> Rbee:
+    return Rbee(rbee.home, server.url, rbee.hive)
+
+
+def test_tokens_to_stdout_and_nothing_else(rbee: Rbee) -> None:
+    waiting = {"type": "queued", "position": 1, "eta_s": None}
+    with stub(stream(waiting, *HELLO)) as server:
+        told = before(rbee, server)("infer", "Hi there", "--max-tokens", "9", "--stop", "X")
+    assert (told.code, told.out, told.err) == (0, "Hello\n", "")
+    body = server.asked[0].json()
+    assert body == {
+        "operation": "infer",
+        "model": "bee",
+        "messages": [{"role": "user", "content": "Hi there"}],
+        "max_tokens": 9,
+        "stop": ["X"],
+    }
+
+
+def test_stdin_system_raw_and_schema(rbee: Rbee, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object"}')
+    with stub(stream(*HELLO), stream(*HELLO)) as server:
+        run = before(rbee, server)
+        run(
+            "infer", "-", "--system", "Be brief.", "--json-schema", str(schema), stdin="From a pipe"
+        )
+        run("infer", "Once upon", "--raw", "-m", "org/other:Q8_0")
+    chat, raw = (asked.json() for asked in server.asked)
+    assert [m["content"] for m in chat["messages"]] == ["Be brief.", "From a pipe"]
+    assert chat["json_schema"] == {"type": "object"}
+    assert (raw["prompt"], raw["model"]) == ("Once upon", "org/other:Q8_0")
+
+
+def test_json_prints_the_events_untouched(rbee: Rbee) -> None:
+    strange = {**token("x"), "from_a_newer_queen": [1, 2]}
+    with stub(stream(strange, done())) as server:
+        told = before(rbee, server)("infer", "Hi", "--json")
+    assert [json.loads(line) for line in told.out.splitlines()] == [strange, done()]
+
+
+def test_a_failure_in_the_middle(rbee: Rbee) -> None:
+    failed = {"type": "failed", "code": "worker_gone", "message": "It died.", "hint": "Ask again."}
+    with stub(stream(token("ha"), failed)) as server:
+        told = before(rbee, server)("infer", "Hi")
+    assert (told.code, told.out) == (1, "ha\n")
+    assert told.err == "rbee: It died.\nhint: Ask again.\n"
+
+
+def test_an_error_answer(rbee: Rbee) -> None:
+    with stub(whole(problem("model_not_found", "No model 'x' here. Known: bee."), 404)) as server:
+        told = before(rbee, server)("infer", "Hi", "-m", "x")
+    assert (told.code, told.err) == (1, "rbee: No model 'x' here. Known: bee.\n")
+
+
+def test_ctrl_c_cancels_by_leaving(rbee: Rbee) -> None:
+    with stub(stream(token("one"), end=False, hold=True)) as server:
+        with before(rbee, server).running("infer", "Hi") as child:
+            assert child.stdout is not None
+            assert os.read(child.stdout.fileno(), 3) == b"one"
+            child.send_signal(signal.SIGINT)
+            assert child.wait(10) == 130
+            assert child.stderr is not None
+            assert b"Traceback" not in child.stderr.read()
+        assert server.left.wait(10)
+
+
+def test_a_closed_pipe_ends_quietly(rbee: Rbee) -> None:
+    many = [token(f"line {n}\n", n) for n in range(5_000)]
+    with (
+        stub(stream(*many, done())) as server,
+        before(rbee, server).running("infer", "Hi") as child,
+    ):
+        assert child.stdout is not None and child.stderr is not None
+        os.read(child.stdout.fileno(), 4)
+        child.stdout.close()
+        assert child.wait(20) == 0
+        assert child.stderr.read() == b""
+        child.stdout = None
+
+
+def test_a_chat_remembers_resets_and_leaves(rbee: Rbee) -> None:
+    with stub(stream(*HELLO), stream(*HELLO), stream(*HELLO)) as server:
+        told = before(rbee, server)("chat", stdin="One\n\nTwo\n/reset\nThree\n/exit\nFour\n")
+    assert (told.code, told.out, told.err) == (0, "Hello\nHello\nHello\n", "")
+    said = [[m["content"] for m in asked.json()["messages"]] for asked in server.asked]
+    assert said == [["One"], ["One", "Hello", "Two"], ["Three"]]
+
+
+def test_a_question_that_failed_is_not_remembered(rbee: Rbee) -> None:
+    late = whole(problem("overloaded", "Too many wait."), 429)
+    with stub(late, stream(*HELLO)) as server:
+        told = before(rbee, server)("chat", stdin="One\nTwo\n")
+    assert (told.code, told.out, told.err) == (1, "Hello\n", "rbee: Too many wait.\n")
+    assert [m["content"] for m in server.asked[1].json()["messages"]] == ["Two"]
+
+
+def test_a_queen_elsewhere_is_not_started_here(rbee: Rbee) -> None:
+    told = rbee("infer", "Hi", "--queen", "http://[100::1]:7833")
+    assert told.code == 1
+    assert "starting" not in told.err

@@ -1,0 +1,113 @@
+"""`rbee chat` on a real terminal (a pty): prompts, Ctrl-C, Ctrl-D, and text that would steer it."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.client.stub import Stub, done, stream, stub, token
+from tests.keeper.command import Rbee, local
+
+if sys.platform == "win32":
+    pytest.skip("Windows has no pty", allow_module_level=True)
+
+import pty
+
+LIMIT_S = 20.0
+
+
+@dataclass
+class Terminal:
+    """What a person sees and types."""
+
+    fd: int
+    child: subprocess.Popen[bytes]
+    seen: bytes = b""
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def wait_for(self, text: str) -> str:
+        """What was shown up to and with `text`; the rest stays for the next time."""
+        end = time.monotonic() + LIMIT_S
+        while text.encode() not in self.seen:
+            left = end - time.monotonic()
+            assert left > 0 and select.select([self.fd], [], [], left)[0], self.seen
+            self.seen += os.read(self.fd, 65_536)
+        head, _, self.seen = self.seen.partition(text.encode())
+        return head.decode() + text
+
+
+@contextmanager
+def terminal(rbee: Rbee, server: Stub, *arguments: str) -> Iterator[Terminal]:
+    ours, theirs = pty.openpty()
+    env = {**rbee.env, "RBEE_QUEEN_URL": server.url, "TERM": "dumb", "NO_COLOR": "1"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", _OWN_TERMINAL, *rbee.command(*arguments)],
+        env=env,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        yield Terminal(ours, child)
+    finally:
+        child.kill()
+        child.wait(LIMIT_S)
+        os.close(ours)
+
+
+_OWN_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Only a session's own terminal turns Ctrl-C into a signal."""
+
+
+@pytest.fixture
+def rbee(tmp_path: Path) -> Rbee:
+    return local(tmp_path)
+
+
+def test_a_conversation(rbee: Rbee) -> None:
+    endless = stream(token("one"), token(" two", 1), end=False, hold=True)
+    with stub(endless, stream(token("three"), done())) as server:
+        with terminal(rbee, server, "chat") as screen:
+            screen.wait_for("> ")
+            screen.type("Count\n")
+            screen.wait_for("one two")
+            screen.type("\x03")
+            screen.wait_for("(stopped)")
+            assert server.left.wait(LIMIT_S)
+            screen.wait_for("> ")
+            screen.type("\x03")
+            screen.wait_for("> ")
+            screen.type("Go on\n")
+            screen.wait_for("three")
+            screen.wait_for("> ")
+            screen.type("\x04")
+            assert screen.child.wait(LIMIT_S) == 0
+        said = [m["content"] for m in server.asked[1].json()["messages"]]
+    assert said == ["Count", "one two", "Go on"]
+
+
+def test_a_wait_is_shown_and_gone_and_text_is_harmless(rbee: Rbee) -> None:
+    loading = {"type": "progress", "what": "load", "done": 40, "total": 100, "unit": "percent"}
+    events = (loading, token("\x1b]0;owned\x07"), done())
+    with stub(stream(*events)) as server, terminal(rbee, server, "infer", "Hi") as screen:
+        screen.wait_for("load 40%")
+        shown = screen.wait_for("owned␇")
+        assert screen.child.wait(LIMIT_S) == 0
+    assert shown == "\r\x1b[K␛]0;owned␇"
