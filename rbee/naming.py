@@ -100,6 +100,9 @@ def resolve(name: str, entries: Sequence[ModelEntry]) -> ModelEntry:
         fitting = [e for e in found if e.quantisation.upper() == quant]
         if len(fitting) == 1:
             return fitting[0]
+        if fitting:
+            found = fitting
+            break
     raise ModelAmbiguous(
         f"Several files fit {name!r}: {', '.join(sorted(e.id for e in found)[:8])}.",
         hint=f"name one of them, or a quantisation: {reference.repo}:QUANT",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from rbee.contracts.limits import PromptText
+from rbee.contracts.limits import PromptText, ShortText
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -17,39 +17,61 @@ class TextPart(Struct, forbid_unknown_fields=True, tag_field="type", tag="text")
     text: PromptText
 
 
-class FunctionCall(Struct, forbid_unknown_fields=True):
+CallIndex = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class FunctionCall(Struct):
     """What the model asks to be called. `arguments` is JSON text, as in OpenAI's API."""
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
-    arguments: str
+    arguments: PromptText
 
 
-class ToolCall(Struct, forbid_unknown_fields=True):
-    """One call of a tool; `id` ties the tool's answer to it."""
+class ToolCall(Struct):
+    """One call of a tool, as a worker tells it; `id` ties the tool's answer to it."""
 
-    id: str
+    id: ShortText
     function: FunctionCall
     type: Literal["function"] = "function"
-    index: int | None = None
+    index: CallIndex | None = None
     """Clients that replay a streamed call send its position along; it is ignored."""
+
+
+class PastFunctionCall(FunctionCall, forbid_unknown_fields=True):
+    """The same inside a request."""
+
+
+class PastCall(ToolCall, forbid_unknown_fields=True):
+    """A call that a client replays as part of the conversation: a request, so read strictly.
+
+    All fields stand here again because one redefined alone would move to the end."""
+
+    id: ShortText
+    function: PastFunctionCall
+    type: Literal["function"] = "function"
+    index: CallIndex | None = None
+
+
+TextParts = Annotated[list[TextPart], Meta(max_length=10_000)]
+PastCalls = Annotated[list[PastCall], Meta(max_length=1_024)]
 
 
 class Message(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One turn of a conversation."""
 
     role: Role
-    content: PromptText | list[TextPart] | None = None
-    name: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
-    refusal: str | None = None
+    content: PromptText | TextParts | None = None
+    name: ShortText | None = None
+    tool_calls: PastCalls | None = None
+    tool_call_id: ShortText | None = None
+    refusal: PromptText | None = None
 
 
 class FunctionSpec(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A function the model may call; `parameters` is a JSON schema of an object."""
 
     name: Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.-]+\Z")]
-    description: str | None = None
+    description: PromptText | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
@@ -60,7 +82,7 @@ class Tool(Struct, forbid_unknown_fields=True):
 
 
 class NamedFunction(Struct, forbid_unknown_fields=True):
-    name: str
+    name: ShortText
 
 
 class NamedTool(Struct, forbid_unknown_fields=True):

@@ -15,10 +15,14 @@ ModelRef = Annotated[str, Meta(min_length=1, max_length=512)]
 JobId = Annotated[str, Meta(min_length=1, max_length=64)]
 Sha256 = Annotated[str, Meta(max_length=64)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Pid = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+DeviceName = Annotated[str, Meta(min_length=1, max_length=64)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(ge=0.0, le=86_400.0)]
 
 PromptText = Annotated[str, Meta(max_length=4_000_000)]
+ShortText = Annotated[str, Meta(max_length=4_096)]
+"""An id or a name that somebody else made up."""
 PromptIds = Annotated[list[TokenId], Meta(min_length=1, max_length=1_048_576)]
 
 MaxTokens = Annotated[int, Meta(ge=1, le=1_048_576)]

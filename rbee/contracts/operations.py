@@ -11,6 +11,7 @@ from rbee.contracts.limits import (
     Choices,
     ContextTokens,
     DeadlineMs,
+    DeviceName,
     Fraction,
     GpuLayers,
     LogitBias,
@@ -18,6 +19,7 @@ from rbee.contracts.limits import (
     ModelRef,
     Name,
     Penalty,
+    Pid,
     Priority,
     PromptIds,
     PromptText,
@@ -69,14 +71,14 @@ class Infer(Operation, tag="infer", omit_defaults=True):
     """How many alternatives to report for each token; 0 reports the chosen token alone."""
     n: Choices = 1
     json_schema: dict[str, Any] | bool | None = None
-    grammar: str | None = None
+    grammar: PromptText | None = None
     """A GBNF grammar that the output must follow."""
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
     stream: bool = True
     hive_id: Name | None = None
     worker_id: Name | None = None
-    device: str | None = None
+    device: DeviceName | None = None
     """`cpu`, `cuda`, `metal`, or one device such as `cuda:1`."""
     priority: Priority = 0
     """Higher goes first among the waiting."""
@@ -91,7 +93,7 @@ class WorkerSpawn(Operation, tag="worker_spawn", omit_defaults=True):
     hive_id: Name | None = None
     worker: Accelerator | None = None
     """The kind of device; left out: the hive's best."""
-    device: str | None = None
+    device: DeviceName | None = None
     context: ContextTokens | None = None
     slots: Slots | None = None
     gpu_layers: GpuLayers | None = None
@@ -107,7 +109,7 @@ class WorkerProcessGet(Operation, tag="worker_process_get", omit_defaults=True):
 
     hive_id: Name | None = None
     worker_id: Name | None = None
-    pid: int | None = None
+    pid: Pid | None = None
 
 
 class WorkerProcessDelete(Operation, tag="worker_process_delete", omit_defaults=True):
@@ -115,7 +117,7 @@ class WorkerProcessDelete(Operation, tag="worker_process_delete", omit_defaults=
 
     hive_id: Name | None = None
     worker_id: Name | None = None
-    pid: int | None = None
+    pid: Pid | None = None
 
 
 class ModelDownload(Operation, tag="model_download", omit_defaults=True):

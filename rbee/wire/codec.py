@@ -13,10 +13,18 @@ from rbee.errors import Invalid, NotJson, RbeeError
 
 T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
-encode = _encoder.encode
 MAX_ECHO = 300
 """Characters of a fault's text and path: a client's own megabytes are not sent back."""
 _FIELD = re.compile(r"(?:unknown|missing required) field `([^`]*)`")
+
+
+def encode(value: Any) -> bytes:
+    """`value` as JSON. Raises `Invalid` for what is nested too deeply, which a body may be: reading
+    goes a little deeper than writing."""
+    try:
+        return _encoder.encode(value)
+    except RecursionError as exc:
+        raise Invalid("A part of the request is nested too deeply.", path="$") from exc
 
 
 @cache

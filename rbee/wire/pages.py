@@ -21,7 +21,12 @@ from rbee.wire.openapi import Endpoint, routes
 from rbee.wire.replies import HANDLERS, reply
 
 RoleName = Literal["queen", "hive", "worker"]
-_ASSETS = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"}
+_ASSETS = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 
 
 def application(

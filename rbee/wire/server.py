@@ -66,7 +66,7 @@ def listen(bind: str, port: int, tries: int = 1) -> socket.socket:
         except TypeError as exc:  # what Python says of a name that no resolver could be asked
             raise Usage(f"{bind[:80]!r} is no address.") from exc
         except OSError as exc:
-            if exc.errno not in (errno.EADDRINUSE, errno.EACCES):
+            if exc.errno != errno.EADDRINUSE:
                 raise Usage(f"Cannot bind {bind}:{candidate}: {exc.strerror}.") from exc
     last = f" to {port + tries - 1}" if tries > 1 else ""
     raise PortInUse(

@@ -7,7 +7,9 @@ or `failed <problem>` and exit code 1.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import re
 import secrets
 import signal
 import sys
@@ -30,15 +32,15 @@ from rbee.wire.http import Http
 from rbee.wire.replies import problem
 from rbee.wire.server import Served, advertised_host, check_bind, listen, url_of
 from rbee.worker import routes
+from rbee.worker.describe import described
 from rbee.worker.engine import llama
 from rbee.worker.engine.engine import Engine
-from rbee.worker.engine.sampling import Sampling
 from rbee.worker.metrics import registry
 from rbee.worker.parent import die_with
-from rbee.worker.prepare import DEFAULTS, LoadedModel
+from rbee.worker.prepare import LoadedModel
 from rbee.worker.service import Service
-from rbee.worker.template import ChatTemplate
 
+log = logging.getLogger(__name__)
 DEFAULT_CONTEXT = 4_096
 PORTS_TRIED = 1_000
 SWITCH_INTERVAL_S = 0.0005
@@ -57,11 +59,11 @@ async def opened(config: WorkerConfig) -> AsyncIterator[Served]:
         port, tries = (config.port_from, PORTS_TRIED) if config.port is None else (config.port, 1)
         socket = listen(config.bind, port, tries)
         backend = await run_sync(partial(_load, config, path))
+        model = described(config, path, backend)
     except RbeeError as exc:
         _say(f"failed {encode(problem(exc)).decode()}")
         raise
     worker_id = config.id or f"worker-{secrets.token_hex(3)}"
-    model = _described(config, path, backend)
     service = Service(model, worker_id, config.queue_limit)
     engine = Engine(backend, config.batch_tokens, service.publish, _end_process)
     service.attach(engine)
@@ -97,7 +99,7 @@ def find_model(name: str) -> Path:
         raise Usage("A worker needs --model: a GGUF file, or a model's id.", hint="--model bee")
     if name == bee.ID:
         return bee.path()
-    if "\0" not in name and Path(name).is_file():
+    if _is_file(name):
         return Path(name).absolute()
     naming.parse(name)
     inside = paths.models_dir() / name
@@ -107,6 +109,13 @@ def find_model(name: str) -> Path:
         f"No file {name[:200]!r}, and no model of that id in {paths.models_dir()}.",
         hint="give the path of a GGUF file, or fetch one: rbee model download org/repo:Q4_K_M",
     )
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # longer than a path may be, or with a NUL inside
+        return False
 
 
 def _load(config: WorkerConfig, path: Path) -> llama.LlamaBackend:
@@ -135,51 +144,15 @@ def _load(config: WorkerConfig, path: Path) -> llama.LlamaBackend:
 
 
 def _device(config: WorkerConfig) -> str:
-    if config.device:
-        return config.device
-    if not llama.supports_gpu():
+    gpu = llama.supports_gpu()
+    if not config.device:
+        return "cpu" if not gpu else "metal" if sys.platform == "darwin" else "cuda:0"
+    if re.fullmatch(r"cpu|metal|cuda(:[0-9]{1,3})?", config.device) is None:
+        raise Usage(f"There is no device {config.device[:80]!r}.", hint="cpu, metal or cuda:N")
+    if config.device != "cpu" and not gpu:
+        log.warning("llama.cpp was built for the CPU alone: %s is not used", config.device)
         return "cpu"
-    return "metal" if sys.platform == "darwin" else "cuda:0"
-
-
-def _described(config: WorkerConfig, path: Path, backend: llama.LlamaBackend) -> LoadedModel:
-    vocabulary = backend.vocabulary
-    embedded = path == bee.path()
-    recommended = Sampling(bee.SAMPLING["temperature"]) if embedded else _recommended(backend)
-    source = backend.meta("tokenizer.chat_template")
-    return LoadedModel(
-        id=config.model_id or (bee.ID if embedded else _id_of(config.model, path)),
-        path=path,
-        sha256=bee.SHA256 if embedded else config.sha256,
-        slots=config.slots,
-        context=backend.context,
-        vocabulary=vocabulary,
-        template=ChatTemplate(source, vocabulary.bos, vocabulary.eos),
-        bos=vocabulary.bos if vocabulary.adds_bos else "",
-        guide=lambda: vocabulary.guide,
-        recommended=recommended,
-    )
-
-
-def _id_of(name: str, path: Path) -> str:
-    return path.name if os.sep in name and Path(name).is_file() else name
-
-
-def _recommended(backend: llama.LlamaBackend) -> Sampling:
-    """What the model's maker wrote into the file (`general.sampling.*`), over the defaults."""
-    found = {
-        "temperature": backend.meta("general.sampling.temp"),
-        "top_k": backend.meta("general.sampling.top_k"),
-        "top_p": backend.meta("general.sampling.top_p"),
-        "min_p": backend.meta("general.sampling.min_p"),
-    }
-    values = {k: float(v) for k, v in found.items() if v is not None}
-    return Sampling(
-        temperature=values.get("temperature", DEFAULTS.temperature),
-        top_k=int(values.get("top_k", DEFAULTS.top_k)),
-        top_p=values.get("top_p", DEFAULTS.top_p),
-        min_p=values.get("min_p", DEFAULTS.min_p),
-    )
+    return config.device
 
 
 class _Viewer:

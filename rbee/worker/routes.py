@@ -22,7 +22,7 @@ from rbee.wire.pages import application
 from rbee.wire.replies import error_reply, reply
 from rbee.wire.stream import KEEP_ALIVE_S, EventStream
 from rbee.worker.service import Service
-from rbee.worker.ticket import Ticket
+from rbee.worker.ticket import Ticket, whole
 
 
 class Routes:
@@ -47,7 +47,7 @@ class Routes:
         if infer.stream:
             return await self._streamed(ticket, request)
         try:
-            return reply(await unless_gone(request, lambda: self._service.whole(ticket)))
+            return reply(await unless_gone(request, lambda: whole(ticket)))
         finally:
             ticket.cancel()
 

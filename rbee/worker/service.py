@@ -2,7 +2,7 @@
 
 1. Everything that can be refused is refused before the engine hears of it.
 2. Each request has an event log; `Ticket.cancel` frees its slots, however often it is called.
-3. Waiting is bounded: a full line answers 429.
+3. Everything is bounded: whoever comes when the slots and the line are full is answered 429.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from anyio.to_thread import run_sync
 
-from rbee.contracts.answers import Choice, InferAnswer
-from rbee.contracts.events import Done, Queued, Token
+from rbee.contracts.events import Queued
 from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import Detokenize, Embed, Text, Tokenize, Tokens, Vectors
 from rbee.errors import (
@@ -32,7 +32,7 @@ from rbee.worker.engine.engine import Cancel, Engine, Start, Update, Vector
 from rbee.worker.engine.planner import Sequence as Line
 from rbee.worker.engine.text import Assembler
 from rbee.worker.prepare import LoadedModel, Prepared
-from rbee.worker.ticket import Ticket, fold
+from rbee.worker.ticket import Ticket
 
 
 class Service:
@@ -43,6 +43,10 @@ class Service:
         self.worker_id = worker_id
         self._queue_limit = queue_limit
         self._tickets: dict[str, Ticket] = {}
+        self._without_ticket = 0
+        """Requests in preparation, and those for vectors."""
+        self._closed = ""
+        """Why nothing is taken any more."""
         self._loop = asyncio.get_running_loop()
         self._engine: Engine | None = None
         self.poke: Callable[[], None] = lambda: None
@@ -64,7 +68,7 @@ class Service:
 
     @property
     def jobs(self) -> list[str]:
-        return list(self._tickets)
+        return [ticket.id for ticket in self._tickets.values()]
 
     def publish(self, updates: list[Update]) -> None:
         """For the engine thread: one crossing a step."""
@@ -73,11 +77,9 @@ class Service:
     async def begin(self, infer: Infer, job_id: str = "") -> Ticket:
         """Check a request and hand it to the engine. Raises before anything has happened."""
         self._check_model(infer.model)
-        if self.engine.waiting >= self._queue_limit:
-            raise Overloaded(
-                f"{self._queue_limit} requests are waiting already.", retry_after_s=1.0
-            )
-        prepared = await run_sync(self.model.prepare, infer)
+        with self._entered():
+            prepared = await run_sync(self.model.prepare, infer)
+        self._check_open()
         key = secrets.token_hex(8)
         ticket = Ticket(infer, prepared, job_id, lambda: self._cancel(key))
         self._tickets[key] = ticket
@@ -94,42 +96,18 @@ class Service:
         self.poke()
         return ticket
 
-    async def whole(self, ticket: Ticket) -> InferAnswer:
-        """Wait for the end; the answer in one piece. Raises what the stream would end with."""
-        cursor = 0
-        choices = [
-            Choice(index=i, text="", finish_reason="stop", token_ids=[])
-            for i in range(ticket.infer.n)
-        ]
-        while True:
-            await ticket.log.wait(cursor)
-            events = ticket.log.since(cursor)
-            cursor += len(events)
-            for event in events:
-                if isinstance(event, Token):
-                    fold(choices[event.choice], event)
-            if ticket.log.ended and cursor >= ticket.log.total:
-                break
-        if ticket.error is not None:
-            raise ticket.error
-        last = ticket.log.last
-        assert isinstance(last, Done)
-        for choice, reason in zip(choices, last.finish_reasons, strict=True):
-            choice.finish_reason = reason
-        return InferAnswer(
-            job_id=ticket.id,
-            model=last.model,
-            sha256=last.sha256,
-            worker_id=last.worker_id,
-            choices=choices,
-            usage=last.usage,
-            timings=last.timings,
-        )
-
     async def embed(self, request: Embed) -> Vectors:
         """Vectors in the order of the inputs."""
         self._check_model(request.model)
-        inputs = await run_sync(self.model.embed_inputs, request.input)
+        with self._entered():
+            inputs = await run_sync(self.model.embed_inputs, request.input)
+            rows = await self._rows(inputs)
+        vectors = [_normal(row) if request.normalise else row.tolist() for row in rows]
+        count = sum(len(ids) for ids in inputs)
+        return Vectors(model=self.model.id, vectors=vectors, prompt_tokens=count)
+
+    async def _rows(self, inputs: list[list[int]]) -> list[Row]:
+        """What the engine makes of the inputs; it stops when nobody waits any more."""
         done: asyncio.Future[list[Row]] = self._loop.create_future()
 
         def settle(found: list[Row] | RbeeError) -> None:
@@ -146,12 +124,9 @@ class Service:
         command = Vector(inputs, cross)
         self.engine.send(command)
         try:
-            rows = await done
+            return await done
         finally:
             command.cancelled.set()
-        vectors = [_normal(row) if request.normalise else row.tolist() for row in rows]
-        count = sum(len(ids) for ids in inputs)
-        return Vectors(model=self.model.id, vectors=vectors, prompt_tokens=count)
 
     async def tokenize(self, request: Tokenize) -> Tokens:
         self._check_model(request.model)
@@ -163,9 +138,28 @@ class Service:
         return Text(self.model.id, await run_sync(self.model.detokenize, request.tokens))
 
     def close(self, reason: str) -> None:
-        """End every request: the worker stops, or its engine has died."""
+        """End every request and take no more: the worker stops, or its engine has died."""
+        self._closed = reason
         for key in list(self._tickets):
             self._fail(key, WorkerGone(reason))
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        """Counts a request that has no ticket. Raises when there is no room for it, or no more."""
+        self._check_open()
+        if len(self._tickets) + self._without_ticket >= self.model.slots + self._queue_limit:
+            raise Overloaded(
+                f"{self._queue_limit} requests are waiting already.", retry_after_s=1.0
+            )
+        self._without_ticket += 1
+        try:
+            yield
+        finally:
+            self._without_ticket -= 1
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise WorkerGone(self._closed)
 
     def _starts(self, key: str, infer: Infer, prepared: Prepared) -> list[Start]:
         lines = [
@@ -227,6 +221,7 @@ class Service:
                 self._fail(update.request, update.error)
             elif update.admitted is not None:
                 ticket.admitted = ticket.admitted or update.admitted
+                self.poke()
             else:
                 self.tokens_out += len(update.tokens)
                 if ticket.advance(update, now):

@@ -1,6 +1,7 @@
 """Chats as the model was trained on them: its own template, from its file, in a sandbox.
 
 1. A template is foreign code: it sees immutable values, and has limits of time and of output.
+   One operation that no watchdog could end (`9 ** (9 ** 9)` is one C call) is refused before.
 2. What templates expect, as Hugging Face's `apply_chat_template` gives it: `messages`, `tools`,
    `add_generation_prompt`, `bos_token`, `eos_token`, `raise_exception`, `strftime_now`.
 3. A model without a template gets ChatML, as llama.cpp does.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from typing import Any, NoReturn
 
 import msgspec
 from jinja2 import Template, TemplateError
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rbee.contracts.chat import Message, Tool
@@ -24,14 +27,53 @@ from rbee.errors import BadRequest
 
 RENDER_LIMIT_S = 2.0
 MAX_CHARACTERS = 4_000_000
+MAX_INTEGER_BITS = 4_096
+_WIDE = re.compile(r"%[^%a-zA-Z]*(\*|\d{5})")
+"""A printf format that could write tens of thousands of characters for one value."""
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
+_FAILURES = (
+    TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What foreign template code raises when it does not fit the chat."""
+
+
 class _TooSlow(BaseException):
     """Raised inside a rendering thread from outside; no template can catch it."""
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """The sandbox, with a bound on what a single operator may make."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if _too_large(operator, left, right):
+            raise TemplateError(f"the result of {operator!r} would be too large")
+        return super().call_binop(context, operator, left, right)
+
+
+def _too_large(operator: str, left: Any, right: Any) -> bool:
+    if operator == "%":
+        return isinstance(left, str) and _WIDE.search(left) is not None
+    if isinstance(left, int) and isinstance(right, int):
+        size = left.bit_length()
+        return (size * right if operator == "**" else size + right.bit_length()) > MAX_INTEGER_BITS
+    items, count = (right, left) if isinstance(left, int) else (left, right)
+    if isinstance(count, int) and isinstance(items, str | list | tuple):
+        return len(items) * count > MAX_CHARACTERS
+    return False
 
 
 class ChatTemplate:
@@ -39,7 +81,7 @@ class ChatTemplate:
 
     def __init__(self, source: str | None, bos: str, eos: str) -> None:
         self._bos, self._eos = bos, eos
-        environment = ImmutableSandboxedEnvironment(
+        environment = _Environment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
         environment.filters["tojson"] = _to_json
@@ -47,7 +89,7 @@ class ChatTemplate:
         environment.globals["strftime_now"] = time.strftime
         try:
             self._template = environment.from_string(source or CHATML)
-        except (TemplateError, RecursionError) as exc:
+        except (TemplateError, SyntaxError, ValueError, RecursionError, MemoryError) as exc:
             self._template, self._broken = None, str(exc)
 
     _template: Template | None
@@ -65,8 +107,13 @@ class ChatTemplate:
             "bos_token": self._bos,
             "eos_token": self._eos,
         }
-        with _Watchdog(RENDER_LIMIT_S):
-            return self._joined(self._template, values)
+        try:
+            with _Watchdog(RENDER_LIMIT_S):
+                return self._joined(self._template, values)
+        except _TooSlow as exc:
+            raise BadRequest(
+                f"The chat template took longer than {RENDER_LIMIT_S:.0f} s.", path="$.messages"
+            ) from exc
 
     def _joined(self, template: Template, values: dict[str, Any]) -> str:
         parts, size = [], 0
@@ -76,11 +123,7 @@ class ChatTemplate:
                 size += len(part)
                 if size > MAX_CHARACTERS:
                     raise BadRequest("The chat template writes without end.", path="$.messages")
-        except _TooSlow as exc:
-            raise BadRequest(
-                f"The chat template took longer than {RENDER_LIMIT_S:.0f} s.", path="$.messages"
-            ) from exc
-        except (TemplateError, ValueError, TypeError, ArithmeticError, LookupError) as exc:
+        except _FAILURES as exc:
             raise BadRequest(
                 f"The model's chat template refuses this chat: {str(exc)[:300]}", path="$.messages"
             ) from exc

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rbee.contracts.answers import Choice
+from rbee.contracts.answers import Choice, InferAnswer
 from rbee.contracts.chat import ToolCall
 from rbee.contracts.events import Done, Failed, FinishReason, Logprob, Timings, Token, Usage
 from rbee.contracts.operations import Infer
@@ -125,7 +125,37 @@ def _timings(ticket: Ticket, now: float) -> Timings:
     )
 
 
-def fold(choice: Choice, event: Token) -> None:
+async def whole(ticket: Ticket) -> InferAnswer:
+    """Wait for the end; the answer in one piece. Raises what the stream would end with."""
+    cursor = 0
+    choices = [
+        Choice(index=i, text="", finish_reason="stop", token_ids=[]) for i in range(ticket.infer.n)
+    ]
+    while not (ticket.log.ended and cursor >= ticket.log.total):
+        await ticket.log.wait(cursor)
+        events = ticket.log.since(cursor)
+        cursor += len(events)
+        for event in events:
+            if isinstance(event, Token):
+                _fold(choices[event.choice], event)
+    if ticket.error is not None:
+        raise ticket.error
+    last = ticket.log.last
+    assert isinstance(last, Done)
+    for choice, reason in zip(choices, last.finish_reasons, strict=True):
+        choice.finish_reason = reason
+    return InferAnswer(
+        job_id=ticket.id,
+        model=last.model,
+        sha256=last.sha256,
+        worker_id=last.worker_id,
+        choices=choices,
+        usage=last.usage,
+        timings=last.timings,
+    )
+
+
+def _fold(choice: Choice, event: Token) -> None:
     choice.text += event.text
     choice.token_ids += event.token_ids
     if event.logprobs:

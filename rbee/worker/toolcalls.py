@@ -42,16 +42,20 @@ class ToolCallReader:
             if self._inside:
                 self._take(before, OPENING + before + CLOSING, said, calls)
             else:
-                said.append(before.rstrip("\n") if self.found else before)
+                said.append(self._without_tail(before))
             self._inside = not self._inside
             return True
         if not self._inside:
             keep = overlap(self._held, mark)
-            certain = self._held[: len(self._held) - keep]
-            if not (self.found and not certain.strip()):
-                said.append(certain)
-                self._held = self._held[len(certain) :]
+            certain = self._without_tail(self._held[: len(self._held) - keep])
+            said.append(certain)
+            self._held = self._held[len(certain) :]
         return False
+
+    def _without_tail(self, text: str) -> str:
+        """After the first call, white space is only said when words follow it: what stands between
+        calls and after the last one is no content."""
+        return text.rstrip() if self.found else text
 
     def _take(self, inside: str, raw: str, said: list[str], calls: list[ToolCall]) -> None:
         call = parse(inside, self.found)
@@ -72,7 +76,7 @@ class ToolCallReader:
                 calls.append(call)
                 return ""
             return OPENING + rest
-        return "" if self.found and not rest.strip() else rest
+        return self._without_tail(rest)
 
 
 def parse(text: str, index: int) -> ToolCall | None:

@@ -1,7 +1,8 @@
 """The engine thread: the only one that touches the context. A step fits on one screen.
 
 1. Commands (`Start`, `Cancel`, `Vector`) arrive in a queue and are taken in order, between steps.
-2. What a step has made crosses to the event loop as one list.
+2. What a step has made crosses to the event loop as one list. Beside its batch a step computes one
+   vector at most, so that a long list of inputs stalls no stream.
 3. A batch that llama.cpp refuses fails its own sequences; one that leaves the context in doubt
    ends the engine, which the owner turns into the end of the process: a hive starts a new one.
 4. Liveness is work done: `steps` counts, `step_age` tells how long the current one has taken.
@@ -13,6 +14,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -90,6 +92,8 @@ class Engine:
         self._on_death = on_death
         self._planner = Planner(backend.slots, budget)
         self._starts: dict[Line, Start] = {}
+        self._vectors: deque[tuple[Vector, list[Row]]] = deque()
+        """Lists of inputs, with the vectors found so far."""
         self._inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._stopping = False
@@ -131,11 +135,13 @@ class Engine:
             updates += self._compute(batch)
         if updates:
             self._publish(updates)
+        if self._vectors:
+            self._next_vector(*self._vectors[0])
 
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._drain(wait=self._planner.idle)
+                self._drain(wait=self._planner.idle and not self._vectors)
                 self._step_began = time.monotonic()
                 self.step()
                 self.steps += 1
@@ -155,7 +161,7 @@ class Engine:
             elif isinstance(command, Cancel):
                 self._cancel(command.request)
             elif isinstance(command, Vector):
-                self._vectors(command)
+                self._vectors.append((command, []))
             else:
                 self._stopping = True
                 return
@@ -236,14 +242,15 @@ class Engine:
             return token, None
         return token, logprobs_of(raw, token, start.top_logprobs, self._backend.vocabulary)
 
-    def _vectors(self, command: Vector) -> None:
-        try:
-            found = [
-                self._backend.embed(ids) for ids in command.inputs if not command.cancelled.is_set()
-            ]
-        except DecodeFailed as exc:
-            if exc.fatal:
-                raise
-            command.done(RbeeError(f"The engine could not compute this vector: {exc}."))
-        else:
-            command.done(found)
+    def _next_vector(self, command: Vector, found: list[Row]) -> None:
+        error: RbeeError | None = None
+        if not command.cancelled.is_set():
+            try:
+                found.append(self._backend.embed(command.inputs[len(found)]))
+            except DecodeFailed as exc:
+                if exc.fatal:
+                    raise
+                error = RbeeError(f"The engine could not compute this vector: {exc}.")
+        if error or command.cancelled.is_set() or len(found) == len(command.inputs):
+            self._vectors.popleft()
+            command.done(error or found)

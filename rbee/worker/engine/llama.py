@@ -1,15 +1,20 @@
 """The border to llama.cpp: the only module that knows its C interface (`llama.h`).
 
 1. `llama_batch` is filled here, over numpy memory, since the package's helpers restart positions.
-2. The context is cut into equal streams, one a slot, so that a full neighbour takes nobody's room.
+2. All slots share one KV cache (`kv_unified`) that holds `slots` full contexts, so that a full
+   neighbour takes nobody's room. Cut into streams, llama.cpp would compute slots that are not
+   neighbours one after the other: 8 streams on every second slot ran at the speed of one.
 3. What C answers is translated once: `DecodeFailed` for a batch, `BadModelFile` for a file.
 4. Vectors have a context of their own, made at first use: pooling is a property of a context.
+
+Longer than other modules, since this is the only one that may import `llama_cpp`.
 """
 
 from __future__ import annotations
 
 import ctypes
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,14 +29,24 @@ from rbee.errors import BadModelFile, BadRequest
 from rbee.worker.engine.backend import Chunk, DecodeFailed, Row
 
 log = logging.getLogger(__name__)
-_LEVELS = {2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
+_LEVELS = {2: logging.DEBUG, 3: logging.INFO, 4: logging.ERROR}
+_ERROR = 4
+_errors: deque[str] = deque(maxlen=4)
+"""What llama.cpp last said went wrong: its functions return no reasons."""
 MAX_META_BYTES = 1_048_576
+_POOLED = {
+    str(c.LLAMA_POOLING_TYPE_MEAN),
+    str(c.LLAMA_POOLING_TYPE_CLS),
+    str(c.LLAMA_POOLING_TYPE_LAST),
+}
 
 
 @c.llama_log_callback  # type: ignore[untyped-decorator]
 def _to_log(level: int, text: bytes, _: Any) -> None:
     """llama.cpp's own messages; what it calls info is detail to us."""
     line = text.decode("utf-8", "replace").rstrip()
+    if level == _ERROR:
+        _errors.append(line.strip())
     if line.strip("."):
         log.log(_LEVELS.get(level, logging.DEBUG), "llama.cpp: %s", line)
 
@@ -116,6 +131,7 @@ class LlamaBackend:
         on_progress: Callable[[float], None],
     ) -> None:
         self.slots = slots
+        self.context = context
         self._threads = threads
         self._batch_tokens = max(batch_tokens, slots)
         self._model = _load(path, device, gpu_layers, on_progress)
@@ -132,7 +148,6 @@ class LlamaBackend:
                 f"llama.cpp cannot make a context of {slots} x {context} tokens for {path.name}.",
                 hint="fewer --slots or a smaller --ctx needs less memory",
             )
-        self.context = int(c.llama_n_ctx_seq(self._context))
         self._memory = c.llama_get_memory(self._context)
         self._batch = _Batch(self._batch_tokens)
 
@@ -161,6 +176,8 @@ class LlamaBackend:
         if code != 0:
             raise DecodeFailed(f"llama_decode returned {code} for a vector", fatal=code < -1)
         pointer = c.llama_get_embeddings_seq(self._vectors, 0)
+        if not pointer:
+            raise DecodeFailed("the model gives no vector", fatal=False)
         width = c.llama_model_n_embd(self._model)
         return np.ctypeslib.as_array(pointer, shape=(width,)).copy()
 
@@ -187,16 +204,19 @@ class LlamaBackend:
         params = c.llama_context_default_params()
         params.n_ctx = n_ctx
         params.n_seq_max = sequences
+        params.kv_unified = True
         params.n_batch = params.n_ubatch = batch
         params.n_threads = params.n_threads_batch = self._threads
         return params
 
     def _vector_context(self) -> Any:
-        """A second context: pooled as the model declares, else the mean over all tokens."""
+        """A second context: pooled as the model declares, else the mean over all tokens (also for
+        models that declare none, or rank instead of giving vectors)."""
         params = self._params(self.context, 1, self.context)
         params.embeddings = True
         params.n_outputs_max_per_seq = self.context
-        if self.meta(f"{self.meta('general.architecture')}.pooling_type") is None:
+        declared = self.meta(f"{self.meta('general.architecture')}.pooling_type")
+        if declared not in _POOLED:
             params.pooling_type = c.LLAMA_POOLING_TYPE_MEAN
         made = c.llama_init_from_model(self._model, params)
         if not made:
@@ -219,10 +239,12 @@ def _load(path: Path, device: str, gpu_layers: int, on_progress: Callable[[float
         return True
 
     params.progress_callback = progress
+    _errors.clear()
     model = c.llama_model_load_from_file(str(path).encode(), params)
     if not model:
+        why = _errors[0].rpartition("error loading model: ")[2] if _errors else "no reason given"
         raise BadModelFile(
-            f"llama.cpp cannot load {path.name}.",
+            f"llama.cpp cannot load {path.name}: {why}.",
             hint="the worker's log says why; the file may be broken or of an unknown architecture",
         )
     return model

@@ -20,6 +20,9 @@ from rbee.worker.engine.backend import Row, Vocabulary
 REPEAT_WINDOW = 64
 """How many tokens back `repeat_penalty` looks, prompt included (llama.cpp's default)."""
 
+LEAST_LOGPROB = -9999.0
+"""What OpenAI's API says for the impossible; JSON has no minus infinity."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -61,7 +64,8 @@ def pick(row: Row, params: Sampling, uniform: float) -> int:
         return int(row.argmax())
     weights = np.exp(logits - logits[0])
     kept = _kept(weights, params)
-    scaled = np.exp((logits[:kept] - logits[0]).astype(np.float64) / params.temperature)
+    with np.errstate(over="ignore"):  # a temperature next to 0: minus infinity is what is meant
+        scaled = np.exp((logits[:kept] - logits[0]).astype(np.float64) / params.temperature)
     heap = np.cumsum(scaled)
     return int(ids[min(int(np.searchsorted(heap, uniform * heap[-1], "right")), kept - 1)])
 
@@ -100,7 +104,7 @@ def logprobs_of(row: Row, token: int, top: int, vocabulary: Vocabulary) -> Logpr
 
     def entry(token_id: int) -> Logprob:
         raw = vocabulary.piece(token_id)
-        value = float(row[token_id]) - total
+        value = max(float(row[token_id]) - total, LEAST_LOGPROB)
         return Logprob(token_id, raw.decode("utf-8", "replace"), value, list(raw))
 
     made = entry(token)

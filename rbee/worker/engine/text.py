@@ -33,11 +33,12 @@ class Assembler:
         if not self._stops:
             return fresh
         text = self._held + fresh
-        found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
+        found = [(at + len(s), at) for s in self._stops if (at := text.find(s)) >= 0]
         if found:
             self.stopped = True
             self._held = ""
-            return text[: min(found)]
+            # The first to be complete decides, so that it does not matter how tokens cut the text.
+            return text[: min(found)[1]]
         keep = 0 if final else max(overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

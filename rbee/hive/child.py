@@ -1,0 +1,236 @@
+"""One supervised worker: its own task is the only one that moves it from state to state.
+
+Others read `view()`, await `settled` or `ended`, and call `stop()`; they never set a state.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import anyio
+import psutil
+
+from rbee.config import HiveConfig
+from rbee.contracts.answers import Spawned
+from rbee.contracts.fleet import WorkerProcess
+from rbee.errors import Cancelled, RbeeError, SpawnFailed
+from rbee.hive import verdict
+from rbee.hive.launch import Said, Wish, port_of, understand
+from rbee.hive.lifecycle import (
+    ALIVE,
+    MOVES,
+    ChildState,
+    after_exit,
+    backoff_s,
+    crashes_in_a_row,
+)
+from rbee.hive.process import Process, run
+from rbee.hive.tail import Tail
+
+log = logging.getLogger(__name__)
+Report = Callable[[int, int], None]
+"""(done, total) of loading."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """How the process is called; made by the supervisor for each worker."""
+
+    argv: Sequence[str]
+    env: dict[str, str]
+
+
+class Child:
+    """A worker from its first start until it is stopped or given up."""
+
+    def __init__(
+        self,
+        wish: Wish,
+        command: Command,
+        config: HiveConfig,
+        *,
+        changed: Callable[[], None],
+        report: Report,
+    ) -> None:
+        self.wish = wish
+        self.state: ChildState = "starting"
+        self.url = ""
+        self.error: RbeeError | None = None
+        self.restarts = 0
+        self.settled = anyio.Event()
+        """It serves, or never will."""
+        self.ended = anyio.Event()
+        """No process and no task is left."""
+        self._command = command
+        self._config = config
+        self._changed = changed
+        self._report = report
+        self._tail = Tail()
+        self._process: Process | None = None
+        self._exit_code: int | None = None
+        self._said_error: RbeeError | None = None
+        self._ready_at = 0.0
+        self._crashes = 0
+        self._has_served = False
+        self._scope = anyio.CancelScope()
+
+    def __repr__(self) -> str:
+        return f"<Child {self.wish.worker_id} {self.state} pid {self.pid}>"
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def alive(self) -> bool:
+        return self.state in ALIVE
+
+    def stop(self) -> None:
+        """Ask it to end; `ended` tells when it has. Idempotent."""
+        if self.state not in ("stopping", "stopped"):
+            self._move("stopping")
+            self._scope.cancel()
+
+    async def live(self) -> None:
+        """The task of this worker. Cancelling it stops the process first."""
+        try:
+            while await self._one_life() == "backoff":
+                await self._pause()
+        finally:
+            if self.state not in ("failed", "stopped"):
+                if self.state != "stopping":
+                    self._move("stopping")
+                self._move("stopped")
+            self.settled.set()
+            self.ended.set()
+            self._changed()
+
+    async def _one_life(self) -> ChildState:
+        """Start the process and see it through to its end; the state that this leads to."""
+        if not self._is("starting"):
+            return self.state
+        self._said_error, self._ready_at, self.url = None, 0.0, ""
+        limit = anyio.current_time() + self._config.start_limit_s
+        code: int | None = None
+        with anyio.CancelScope(deadline=limit) as self._scope:
+            try:
+                code = await self._run()
+            except SpawnFailed as exc:
+                self._said_error = exc
+        self._exit_code = self._process.exit_code if self._process else None
+        self._process = None
+        if not self._is("stopping"):
+            self._gone(code, late=self._scope.cancelled_caught)
+        return self.state
+
+    async def _run(self) -> int:
+        return await run(
+            self._command.argv,
+            self._command.env,
+            on_start=self._started,
+            on_line=self._line,
+            tail=self._tail,
+            grace_s=self._config.stop_grace_s,
+        )
+
+    def _started(self, process: Process) -> None:
+        self._process = process
+        self._tail.begin(process.pid)
+        log.info("worker %s: process %d started", self.wish.worker_id, process.pid)
+        self._changed()
+
+    def _line(self, line: str) -> None:
+        said = understand(line)
+        match said:
+            case Said(kind="ready") if self.state == "starting" and not self._scope.cancel_called:
+                self._serves(said.url)
+            case Said(kind="progress") if not self.settled.is_set():
+                self._report(said.done, said.total)
+            case Said(kind="failed"):
+                self._said_error = said.error
+            case _:
+                pass  # log, which the tail keeps
+
+    def _serves(self, url: str) -> None:
+        self._scope.deadline = math.inf
+        self._has_served = True
+        self._ready_at = time.monotonic()
+        self.url, self.error = url, None
+        self._move("ready")
+        self.settled.set()
+
+    def _gone(self, code: int | None, *, late: bool) -> None:
+        """The process ended, and nobody asked it to."""
+        said = verdict.explained(self._said_error, self._tail)
+        self.error = said or self._guess(code, late=late)
+        served_s = time.monotonic() - self._ready_at if self._ready_at else 0.0
+        self._crashes = crashes_in_a_row(self._crashes, served_s, self._config.backoff_max_s)
+        self.url = ""
+        log.warning("worker %s: %s", self.wish.worker_id, self.error)
+        self._move(after_exit(self._has_served, self._crashes, self._config.crashes_max))
+
+    def _guess(self, code: int | None, *, late: bool) -> SpawnFailed:
+        if late:
+            return verdict.late(self._config.start_limit_s, self._tail)
+        return verdict.died(code, bool(self._ready_at), self._tail)
+
+    async def _pause(self) -> None:
+        """Wait before the next life; `stop` wakes it."""
+        wait_s = backoff_s(self._crashes, self._config.backoff_first_s, self._config.backoff_max_s)
+        with anyio.CancelScope() as self._scope:
+            await anyio.sleep(wait_s)
+        if self.state == "backoff":
+            self.restarts += 1
+            self._move("starting")
+
+    def _is(self, state: ChildState) -> bool:
+        """Asked again after an await, when another may have called `stop`."""
+        return self.state == state
+
+    def _move(self, state: ChildState) -> None:
+        if state not in MOVES[self.state]:
+            raise RuntimeError(f"{self.wish.worker_id} cannot go from {self.state} to {state}")
+        self.state = state
+        self._changed()
+
+    def outcome(self) -> Spawned:
+        """What the asker gets once `settled`. Raises the reason when it does not serve."""
+        if self.state == "ready" and self.pid is not None:
+            wish = self.wish
+            return Spawned(
+                wish.worker_id, self.pid, port_of(self.url), self.url, wish.model_id, wish.device
+            )
+        raise self.error or Cancelled(f"Worker {self.wish.worker_id} was stopped.")
+
+    def view(self, *, with_tail: bool = False) -> WorkerProcess:
+        """What the outside may see."""
+        wish, process = self.wish, self._process
+        return WorkerProcess(
+            worker_id=wish.worker_id,
+            model=wish.model_id,
+            state=self.state,
+            pid=self.pid,
+            port=port_of(self.url) or None,
+            url=self.url,
+            device=wish.device,
+            sha256=wish.sha256,
+            slots=wish.slots,
+            context=wish.context,
+            rss_bytes=_rss(process.pid) if process else 0,
+            uptime_s=round(time.monotonic() - process.since, 3) if process else 0.0,
+            restarts=self.restarts,
+            exit_code=self._exit_code,
+            reason=self.error.message if self.error else "",
+            log_tail=self._tail.lines() if with_tail else [],
+        )
+
+
+def _rss(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0  # it ended this moment; its task is about to say so

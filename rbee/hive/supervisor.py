@@ -1,0 +1,156 @@
+"""The workers of this hive: the only owner of child processes.
+
+Each worker is a task of its own (`child.Child`). This module gives them names, bounds their number,
+finds and deletes them, and forgets the oldest failures. How a process is called comes from outside
+(`Build`): tests start other programs through it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Callable
+
+import anyio
+from anyio.abc import TaskGroup
+
+from rbee.config import HiveConfig
+from rbee.contracts.answers import Spawned
+from rbee.contracts.fleet import WorkerProcess
+from rbee.errors import BadRequest, Late, Overloaded, WorkerNotFound
+from rbee.hive.child import Child, Command, Report
+from rbee.hive.launch import Wish
+
+log = logging.getLogger(__name__)
+FAILURES_KEPT = 20
+END_EXTRA_S = 5.0
+"""Beyond the grace, until a process that got SIGKILL must be gone."""
+Build = Callable[[Wish], Command]
+
+
+class Supervisor:
+    """All children, by id."""
+
+    def __init__(
+        self, group: TaskGroup, config: HiveConfig, build: Build, changed: Callable[[], None]
+    ) -> None:
+        self._group = group
+        self._config = config
+        self._build = build
+        self._changed = changed
+        self._children: dict[str, Child] = {}
+        self._closing = False
+        self._limit_s = config.stop_grace_s + END_EXTRA_S
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{c.wish.worker_id} {c.state}" for c in self._children.values())
+        return f"<Supervisor {states or 'no workers'}>"
+
+    def view(self) -> list[WorkerProcess]:
+        return [child.view() for child in self._children.values()]
+
+    def loaded(self) -> dict[str, list[str]]:
+        """Model id to the workers that hold it, or are about to."""
+        found: dict[str, list[str]] = {}
+        for child in self._children.values():
+            if child.alive:
+                found.setdefault(child.wish.model_id, []).append(child.wish.worker_id)
+        return found
+
+    def get(self, worker_id: str | None, pid: int | None) -> WorkerProcess:
+        return self._find(worker_id, pid).view(with_tail=True)
+
+    def new_id(self, model_id: str) -> str:
+        """A free worker id: the model's name, made fit, and four hex digits."""
+        while True:
+            found = f"{slug(model_id)}-{secrets.token_hex(2)}"
+            if found not in self._children:
+                return found
+
+    async def spawn(self, wish: Wish, report: Report) -> Spawned:
+        """Start a worker and wait until it serves. Raises the reason when it does not.
+
+        An asker who leaves takes the worker along.
+        """
+        self.check_room()
+        child = Child(
+            wish, self._build(wish), self._config, changed=self._child_changed, report=report
+        )
+        self._children[wish.worker_id] = child
+        self._group.start_soon(child.live, name=wish.worker_id)
+        try:
+            await child.settled.wait()
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._remove(child)
+            raise
+        return child.outcome()
+
+    def check_room(self) -> None:
+        """Raises `Overloaded` when no worker may be added."""
+        alive = sum(1 for child in self._children.values() if child.state != "failed")
+        if self._closing:
+            raise Overloaded("This hive is shutting down.", retry_after_s=2.0)
+        if alive >= self._config.max_workers:
+            raise Overloaded(
+                f"This hive runs {alive} workers, and {self._config.max_workers} are the most.",
+                hint="delete one, or raise max_workers in hive.toml",
+                retry_after_s=10.0,
+            )
+
+    async def delete(self, worker_id: str | None, pid: int | None) -> str:
+        """Stop a worker and forget it; returns its id when its process is gone."""
+        child = self._find(worker_id, pid)
+        await self._remove(child)
+        return child.wish.worker_id
+
+    async def close(self) -> None:
+        """Stop all, at the same time."""
+        self._closing = True
+        children = [child for child in self._children.values() if child.state != "failed"]
+        for child in children:
+            child.stop()
+        with anyio.move_on_after(self._limit_s):
+            for child in children:
+                await child.ended.wait()
+
+    async def _remove(self, child: Child) -> None:
+        child.stop()
+        with anyio.move_on_after(self._limit_s):
+            await child.ended.wait()
+        if not child.ended.is_set():
+            raise Late(f"Worker {child.wish.worker_id} did not end in {self._limit_s:g} s.")
+        self._children.pop(child.wish.worker_id, None)
+        self._changed()
+
+    def _child_changed(self) -> None:
+        failures = [k for k, child in self._children.items() if child.state == "failed"]
+        for worker_id in failures[:-FAILURES_KEPT]:
+            log.info("forgetting the failed worker %s", worker_id)
+            del self._children[worker_id]
+        self._changed()
+
+    def _find(self, worker_id: str | None, pid: int | None) -> Child:
+        if (worker_id is None) == (pid is None):
+            raise BadRequest(
+                "A worker is named by worker_id or by pid, exactly one of them.",
+                path="$.worker_id",
+            )
+        for child in self._children.values():
+            if worker_id == child.wish.worker_id or (pid is not None and pid == child.pid):
+                return child
+        name = worker_id if worker_id is not None else f"with pid {pid}"
+        known = ", ".join(self._children) or "none"
+        raise WorkerNotFound(
+            f"No worker {name} here. Known: {known}.",
+            path="$.worker_id" if worker_id is not None else "$.pid",
+        )
+
+
+def slug(model_id: str) -> str:
+    """The part of a model's name that people recognise, as the start of a worker id."""
+    last = model_id.rsplit("/", 1)[-1]
+    name = re.sub(r"\.gguf\Z", "", last, flags=re.IGNORECASE)
+    fit = re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-.")
+    return fit[:48].rstrip("-.") or "worker"

@@ -1,0 +1,66 @@
+"""Events folded into a whole answer. Pure; fed batch by batch while they arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rbee.contracts.answers import Choice, InferAnswer
+from rbee.contracts.chat import ToolCall
+from rbee.contracts.events import AnyEvent, Done, FinishReason, Logprob, Token
+
+
+@dataclass
+class _Parts:
+    texts: list[str] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[Logprob] | None = None
+    calls: list[ToolCall] | None = None
+
+    def add(self, token: Token) -> None:
+        self.texts.append(token.text)
+        self.ids.extend(token.token_ids)
+        if token.logprobs is not None:
+            self.logprobs = [*(self.logprobs or ()), *token.logprobs]
+        if token.tool_calls is not None:
+            self.calls = [*(self.calls or ()), *token.tool_calls]
+
+
+class Fold:
+    """Collects tokens by choice; `answer` once `Done` has come."""
+
+    def __init__(self, choices: int = 1) -> None:
+        self._parts: dict[int, _Parts] = {i: _Parts() for i in range(choices)}
+
+    def add(self, events: Iterable[AnyEvent]) -> None:
+        for event in events:
+            if isinstance(event, Token):
+                self._parts.setdefault(event.choice, _Parts()).add(event)
+
+    def answer(self, job_id: str, done: Done) -> InferAnswer:
+        return InferAnswer(
+            job_id=job_id,
+            model=done.model,
+            sha256=done.sha256,
+            worker_id=done.worker_id,
+            choices=[_choice(i, p, reason_of(done, i)) for i, p in sorted(self._parts.items())],
+            usage=done.usage,
+            timings=done.timings,
+        )
+
+
+def _choice(index: int, parts: _Parts, reason: FinishReason) -> Choice:
+    return Choice(
+        index=index,
+        text="".join(parts.texts),
+        finish_reason=reason,
+        token_ids=parts.ids,
+        logprobs=parts.logprobs,
+        tool_calls=parts.calls,
+    )
+
+
+def reason_of(done: Done, choice: int) -> FinishReason:
+    """Why this choice ended; the common reason where the event has none of its own for it."""
+    reasons = done.finish_reasons
+    return reasons[choice] if choice < len(reasons) else done.finish_reason

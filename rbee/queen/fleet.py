@@ -1,0 +1,86 @@
+"""What the registry shows of the fleet: an immutable picture that the scheduler decides on.
+
+It knows nothing of time: who is too silent to be in it was decided when it was drawn.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from rbee import naming
+from rbee.contracts.fleet import HiveBeat, ModelEntry, WorkerBeat
+from rbee.errors import ModelNotFound
+
+LOCALHOST = "localhost"
+"""The `hive_id` that means the hive on the queen's own machine."""
+
+Seat = tuple[str, str]
+"""Whose slots are counted: a worker's id and its incarnation, since a new life has free slots."""
+
+
+def seat(worker: WorkerBeat) -> Seat:
+    return worker.id, worker.incarnation
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The living hives and the workers that may be asked; `settled` when silence means absence."""
+
+    hives: Sequence[HiveBeat] = ()
+    workers: Sequence[WorkerBeat] = ()
+    """Only those a request may be sent to."""
+    hesitant: Sequence[WorkerBeat] = ()
+    """Alive, but starting, suspected or contradicted by their hive: perhaps soon."""
+    settled: bool = True
+    local: frozenset[str] = frozenset()
+    """Ids of the hives on the queen's machine."""
+    _names: dict[str, ModelEntry | None] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def holders(self) -> Mapping[str, Sequence[WorkerBeat]]:
+        """Model id to the workers that run it."""
+        found: defaultdict[str, list[WorkerBeat]] = defaultdict(list)
+        for worker in self.workers:
+            found[worker.model].append(worker)
+        return found
+
+    @cached_property
+    def entries(self) -> Sequence[ModelEntry]:
+        """Every model that a hive has or a worker runs, once each; a hive's word comes first."""
+        found: dict[str, ModelEntry] = {}
+        for hive in self.hives:
+            for entry in hive.models:
+                found.setdefault(entry.id, entry)
+        for worker in (*self.workers, *self.hesitant):
+            made = ModelEntry(id=worker.model, file="", size=0, sha256=worker.sha256)
+            found.setdefault(worker.model, made)
+        return list(found.values())
+
+    def entry(self, name: str) -> ModelEntry | None:
+        """What `name` means here, None when nobody has it.
+
+        Raises `BadRequest` for what is no name and `ModelAmbiguous`.
+        """
+        if name not in self._names:
+            try:
+                self._names[name] = naming.resolve(name, self.entries)
+            except ModelNotFound:
+                if len(self._names) > 4_096:
+                    self._names.clear()
+                self._names[name] = None
+        return self._names[name]
+
+    def hives_named(self, hive_id: str | None) -> Sequence[HiveBeat]:
+        """The hives that `hive_id` allows; all of them when it is None."""
+        if hive_id is None:
+            return self.hives
+        wanted = self.local if hive_id == LOCALHOST else {hive_id}
+        return [hive for hive in self.hives if hive.id in wanted]
+
+
+def device_fits(device: str, wanted: str | None) -> bool:
+    """Whether `device` (such as `cuda:1`) is what `wanted` (`cuda`, `cuda:1`, None) allows."""
+    return wanted is None or device == wanted or device.startswith(wanted + ":")

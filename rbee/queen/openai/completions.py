@@ -1,0 +1,79 @@
+"""`completions`, OpenAI's older API: text in, text out. Pure but for the ids given in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rbee.contracts.answers import InferAnswer
+from rbee.contracts.events import AnyEvent, Done, Token
+from rbee.queen.answer import reason_of
+from rbee.queen.openai import shapes
+from rbee.queen.openai.chat import aside
+from rbee.wire import sse
+from rbee.wire.codec import encode
+
+
+def completion(answer: InferAnswer, model: str, created: int) -> dict[str, Any]:
+    """The whole answer; `model` as the client called it."""
+    choices = [
+        {
+            "index": choice.index,
+            "text": choice.text,
+            "logprobs": shapes.text_logprobs(choice.logprobs),
+            "finish_reason": shapes.reason(choice.finish_reason),
+        }
+        for choice in answer.choices
+    ]
+    frame = _frame(answer.job_id, model, created)
+    return {**frame, "choices": choices, "usage": shapes.usage(answer.usage)}
+
+
+def _frame(job_id: str, model: str, created: int) -> dict[str, Any]:
+    return {
+        "id": f"cmpl-{shapes.suffix_of(job_id)}",
+        "object": "text_completion",
+        "created": created,
+        "model": model,
+        "system_fingerprint": shapes.FINGERPRINT,
+    }
+
+
+class TextChunks:
+    """A `Translate` from events to completion chunks."""
+
+    def __init__(self, job_id: str, model: str, created: int, n: int, usage: bool) -> None:
+        self._frame = _frame(job_id, model, created)
+        self._n = n
+        self._usage = usage
+        self._written = [0] * n
+        """Characters so far, for the offsets of the logprobs."""
+
+    def __call__(self, number: int, events: Sequence[AnyEvent]) -> bytes:
+        return b"".join(self._translate(event) for event in events)
+
+    def _translate(self, event: AnyEvent) -> bytes:
+        if isinstance(event, Token):
+            logprobs = shapes.text_logprobs(event.logprobs, self._written[event.choice])
+            self._written[event.choice] += len(event.text)
+            return self._chunk(event.choice, event.text, logprobs)
+        if isinstance(event, Done):
+            return self._done(event)
+        return aside(event)
+
+    def _done(self, done: Done) -> bytes:
+        ends = [shapes.reason(reason_of(done, choice)) for choice in range(self._n)]
+        parts = [self._chunk(choice, "", finish=end) for choice, end in enumerate(ends)]
+        if self._usage:
+            last = {**self._frame, "choices": [], "usage": shapes.usage(done.usage)}
+            parts.append(sse.frame(encode(last)))
+        return b"".join(parts)
+
+    def _chunk(
+        self, choice: int, text: str, logprobs: Any = None, finish: str | None = None
+    ) -> bytes:
+        inside = {"index": choice, "text": text, "logprobs": logprobs, "finish_reason": finish}
+        made = {**self._frame, "choices": [inside]}
+        if self._usage:
+            made["usage"] = None
+        return sse.frame(encode(made))

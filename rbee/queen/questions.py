@@ -1,0 +1,63 @@
+"""Short questions to a worker that holds a model: vectors, tokens. Each takes a slot meanwhile.
+
+They change nothing, so one whose worker is gone is asked again elsewhere, at most `ATTEMPTS` times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from rbee.contracts.fleet import WorkerBeat
+from rbee.errors import RbeeError
+from rbee.queen.dispatch import Dispatch
+from rbee.queen.inference import ATTEMPTS
+from rbee.queen.registry import Registry
+from rbee.queen.relay import broke, gone
+from rbee.queen.scheduler import Need
+from rbee.wire.gone import unless_gone
+from rbee.wire.http import Http
+
+T = TypeVar("T")
+ANSWER_S = 300.0
+
+
+class Questions:
+    """Asks a worker of the model, and nobody when the client has left."""
+
+    def __init__(self, registry: Registry, dispatch: Dispatch, http: Http) -> None:
+        self._registry = registry
+        self._dispatch = dispatch
+        self._http = http
+
+    async def ask(
+        self,
+        request: Request,
+        model: str,
+        path: str,
+        answer: type[T],
+        body: Callable[[str], Any],
+    ) -> T:
+        """`body` makes the question from the id under which the worker knows the model."""
+        return await unless_gone(request, lambda: self._ask(Need(model), path, answer, body))
+
+    async def _ask(self, need: Need, path: str, answer: type[T], body: Callable[[str], Any]) -> T:
+        for attempt in range(1, ATTEMPTS + 1):
+            async with self._dispatch.lease(need, lambda event: None) as worker:
+                try:
+                    return await self._once(worker, path, answer, body(worker.model))
+                except RbeeError as exc:
+                    if not broke(exc):
+                        raise
+                    self._registry.suspect(worker.id, worker.incarnation)
+                    if attempt == ATTEMPTS:
+                        raise gone(worker, exc.message) from exc
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _once(self, worker: WorkerBeat, path: str, answer: type[T], body: Any) -> T:
+        found: T = await self._http.call(
+            "POST", worker.url + path, answer, body, timeout_s=ANSWER_S
+        )
+        return found

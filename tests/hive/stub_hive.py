@@ -1,0 +1,39 @@
+"""A real hive whose workers are stubs: `python -m tests.hive.stub_hive hive --port 0 ...`.
+
+The stubs' flags come from the environment, `STUB_FLAGS`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+from rbee import config
+from rbee.hive.child import Command
+from rbee.hive.launch import Wish
+from rbee.hive.role import opened
+from rbee.wire import server
+
+STUB = str(Path(__file__).with_name("stub_worker.py"))
+
+
+def stub(*flags: str) -> Command:
+    """How a stub is called."""
+    return Command([sys.executable, STUB, *flags], dict(os.environ))
+
+
+def _build(wish: Wish) -> Command:
+    return stub(*os.environ.get("STUB_FLAGS", "").split())
+
+
+async def _serve(settings: config.HiveConfig) -> None:
+    async with opened(settings, _build) as served:
+        await server.serve(served)
+
+
+if __name__ == "__main__":
+    flags = {a.removeprefix("--"): b for a, b in list(pairwise(sys.argv[1:]))[::2]}
+    loaded = config.load(config.HiveConfig, None, {}, flags)
+    server.run(lambda: _serve(loaded))

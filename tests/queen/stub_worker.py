@@ -1,0 +1,200 @@
+"""A worker without a model, as a real process: it says the prompt back, a word a token.
+
+It speaks the worker's HTTP API and sends real heartbeats. By flag it is slow (`--gap_s`), dies in
+the middle of an answer (`--die_after N` tokens), or never answers (`--deaf 1`).
+A prompt that begins with `fail:` is answered with a token and a `failed` event, `long:` with a 400,
+`call:` with a tool call.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
+
+import anyio
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rbee.contracts.chat import FunctionCall, TextPart, ToolCall
+from rbee.contracts.events import AnyEvent, Done, Failed, Logprob, Timings, Token, Usage
+from rbee.contracts.fleet import WorkerBeat
+from rbee.contracts.operations import Infer
+from rbee.contracts.worker_api import Detokenize, Embed, Text, Tokenize, Tokens, Vectors
+from rbee.errors import PromptTooLong
+from rbee.wire import server
+from rbee.wire.beats import Beater
+from rbee.wire.codec import decode
+from rbee.wire.eventlog import EventLog
+from rbee.wire.http import Http
+from rbee.wire.replies import HANDLERS, reply
+from rbee.wire.stream import EventStream
+
+SHA = "0" * 64
+
+
+class StubWorker:
+    def __init__(self, flags: dict[str, str]) -> None:
+        self.id = flags.get("id", "stub-1")
+        self.model = flags.get("model", "bee")
+        self.hive_id = flags.get("hive_id", "")
+        self.device = flags.get("device", "cpu")
+        self.slots = int(flags.get("slots", "4"))
+        self.gap_s = float(flags.get("gap_s", "0"))
+        self.die_after = int(flags.get("die_after", "-1"))
+        self.deaf = flags.get("deaf") == "1"
+        self.queen = flags.get("queen", "")
+        self.busy = 0
+        self.answered = 0
+        self.url = ""
+        self.poke: Callable[[], None] = lambda: None
+
+    def beat(self, incarnation: str, seq: int, state: str = "ready") -> WorkerBeat:
+        return WorkerBeat(
+            id=self.id,
+            incarnation=incarnation,
+            seq=seq,
+            url=self.url,
+            hive_id=self.hive_id,
+            model=self.model,
+            sha256=SHA,
+            device=self.device,
+            state=state,  # type: ignore[arg-type]
+            slots=self.slots,
+            busy=self.busy,
+            waiting=0,
+            context=4_096,
+            step=self.answered,
+            step_age_s=0.0,
+        )
+
+    async def infer(self, request: Request) -> Response:
+        infer: Infer = decode(await request.body(), Infer)
+        assert infer.model == self.model, "the queen sends the worker's own model id"
+        text = prompt_of(infer)
+        if text.startswith("long:"):
+            raise PromptTooLong("The prompt has 9999 tokens, the context holds 4096.")
+        log = EventLog()
+        scope = anyio.CancelScope()
+        self.busy += 1
+        self.poke()
+        self._group.start_soon(self._speak, infer, text, log, scope)
+        return EventStream(log, on_close=scope.cancel)
+
+    async def _speak(
+        self, infer: Infer, text: str, log: EventLog, scope: anyio.CancelScope
+    ) -> None:
+        try:
+            with scope:
+                async for event in self._events(infer, text):
+                    log.append(event)
+        finally:
+            self.busy -= 1
+            self.answered += 1
+            self.poke()
+
+    async def _events(self, infer: Infer, text: str) -> AsyncIterator[AnyEvent]:
+        if self.deaf:
+            await anyio.sleep_forever()
+        if text.startswith("fail:"):
+            yield Token(index=0, text="well", token_ids=[1])
+            await anyio.sleep(0.05)
+            yield Failed(code="internal_error", message="as you wish")
+            return
+        words = text.split(" ")[: infer.max_tokens]
+        if text.startswith("call:"):
+            call = ToolCall("call-1", FunctionCall(text[5:], '{"a":1}'))
+            for choice in range(infer.n):
+                yield Token(index=0, text="", token_ids=[1], choice=choice, tool_calls=[call])
+            words = []
+        for index, word in enumerate(words):
+            if index == self.die_after:
+                os._exit(9)
+            for choice in range(infer.n):
+                said = word if index == 0 else f" {word}"
+                yield Token(
+                    index=index,
+                    text=said,
+                    token_ids=[index + 100],
+                    choice=choice,
+                    logprobs=_logprobs(said, index, infer.logprobs),
+                )
+            await anyio.sleep(self.gap_s)
+        reason = "tool_calls" if text.startswith("call:") else "stop"
+        if infer.max_tokens and len(text.split(" ")) > infer.max_tokens:
+            reason = "length"
+        yield Done(
+            finish_reason=reason,  # type: ignore[arg-type]
+            finish_reasons=[reason] * infer.n,  # type: ignore[list-item]
+            usage=Usage(len(text.split(" ")), len(words) * infer.n),
+            timings=Timings(),
+            worker_id=self.id,
+            model=self.model,
+            sha256=SHA,
+        )
+
+    async def embed(self, request: Request) -> Response:
+        embed: Embed = decode(await request.body(), Embed)
+        rows = [[float(len(text)), 1.0, 2.0, 2.0] for text in embed.input]
+        return reply(Vectors(model=self.model, vectors=rows, prompt_tokens=len(rows)))
+
+    async def tokenize(self, request: Request) -> Response:
+        asked: Tokenize = decode(await request.body(), Tokenize)
+        text = asked.text or " ".join(str(m.content) for m in asked.messages or ())
+        found = [ord(c) for c in text]
+        return reply(Tokens(self.model, found, len(found)))
+
+    async def detokenize(self, request: Request) -> Response:
+        asked: Detokenize = decode(await request.body(), Detokenize)
+        return reply(Text(self.model, "".join(map(chr, asked.tokens))))
+
+    async def state(self, request: Request) -> Response:
+        return reply({"busy": self.busy, "answered": self.answered})
+
+    def app(self) -> Starlette:
+        posts = {
+            "/v1/infer": self.infer,
+            "/v1/embed": self.embed,
+            "/tokenize": self.tokenize,
+            "/detokenize": self.detokenize,
+        }
+        routes = [Route(path, handler, methods=["POST"]) for path, handler in posts.items()]
+        return Starlette(routes=[*routes, Route("/state", self.state)], exception_handlers=HANDLERS)
+
+    async def run(self) -> None:
+        made = server.listen("127.0.0.1", 0)
+        self.url = server.url_of(made)
+        async with Http() as http, anyio.create_task_group() as group:
+            self._group = group
+            beater = Beater(http, self.queen, lambda seq: self.beat(beater.incarnation, seq))
+            self.poke = beater.poke
+            await server.serve(server.Served(self.app(), made, self.url, [beater.loop]))
+            group.cancel_scope.cancel()
+
+
+def prompt_of(infer: Infer) -> str:
+    """The last message's text, or the prompt."""
+    if infer.messages is None:
+        prompt = infer.prompt
+        return prompt if isinstance(prompt, str) else " ".join(map(str, prompt or []))
+    content = infer.messages[-1].content
+    if isinstance(content, list):
+        return "".join(part.text for part in content if isinstance(part, TextPart))
+    return content or ""
+
+
+def _logprobs(text: str, index: int, wanted: int | None) -> list[Logprob] | None:
+    if wanted is None:
+        return None
+    raw = list(text.encode())
+    top = [Logprob(token_id=i, text=text, logprob=-0.5 * (i + 1), bytes=raw) for i in range(wanted)]
+    return [Logprob(token_id=index + 100, text=text, logprob=-0.5, bytes=raw, top=top)]
+
+
+if __name__ == "__main__":
+    pairs = list(pairwise(sys.argv[1:]))[::2]
+    stub = StubWorker({a.removeprefix("--"): b for a, b in pairs})
+    server.run(stub.run)

@@ -1,0 +1,71 @@
+"""Errands with a hive that is nowhere: the reason reaches those who wait, and nothing is kept."""
+
+from __future__ import annotations
+
+import anyio
+
+from rbee.contracts.events import AnyEvent, Progress
+from rbee.errors import ServerGone
+from rbee.queen.dispatch import Dispatch
+from rbee.queen.errands import FRUIT_S, Errand, Errands
+from rbee.queen.fleet import Fleet
+from rbee.queen.registry import Registry
+from rbee.queen.scheduler import Need, Spawn
+from rbee.wire.http import Http
+from tests.queen.fleets import hive, worker
+
+
+def test_a_hive_that_does_not_answer_fails_the_request_by_name() -> None:
+    async def play() -> None:
+        async with Http() as http, anyio.create_task_group() as group:
+            registry = Registry(0.0, beat_s=1_000.0)
+            errands = Errands(group, http, 10.0)
+            dispatch = Dispatch(registry, errands)
+            registry.beat(hive("h", url="http://127.0.0.1:9"), anyio.current_time())
+            errors: list[Exception] = []
+
+            async def asking() -> None:
+                try:
+                    async with dispatch.lease(Need("bee"), lambda event: None):
+                        raise AssertionError("there is no worker")
+                except ServerGone as exc:
+                    errors.append(exc)
+
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as askers:
+                    askers.start_soon(asking)
+                    askers.start_soon(asking)
+            assert len(errors) == 2
+            assert errors[0] is not errors[1], "each has its own, for tracebacks grow"
+            assert len(errands) == 0
+            assert dispatch.view().done == dispatch.view().arrived == 2
+
+    anyio.run(play)
+
+
+def test_a_watcher_that_comes_later_sees_where_it_stands() -> None:
+    errand = Errand(Spawn(hive("h"), "bee"))
+    seen: list[AnyEvent] = []
+    errand.progress(Progress(what="load", done=3))
+    errand.watch(1, seen.append)
+    errand.watch(1, seen.append)
+    errand.progress(Progress(what="load", done=4))
+    assert [e.done for e in seen if isinstance(e, Progress)] == [3, 4]
+
+
+def test_what_went_well_is_remembered_until_it_shows() -> None:
+    async def play() -> None:
+        async with Http() as http, anyio.create_task_group() as group:
+            for fleet, later, left in [
+                (Fleet(), 1.0, 1),
+                (Fleet(workers=[worker("w")]), 1.0, 0),
+                (Fleet(), FRUIT_S + 1.0, 0),
+            ]:
+                errands = Errands(group, http, 10.0)
+                errand = errands.ensure(Spawn(hive("h"), "bee"))
+                errand.fruit, errand.ended = "w", 0.0
+                errands.tidy(fleet, later)
+                assert len(errands) == left
+            group.cancel_scope.cancel()
+
+    anyio.run(play)

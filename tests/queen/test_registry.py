@@ -1,0 +1,213 @@
+"""The registry: a state machine over a network that delays, repeats and reorders, and examples."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+import rbee.queen.registry as registry_module
+from rbee.contracts.fleet import WorkerBeat
+from rbee.errors import Overloaded
+from rbee.queen.registry import FORGET_S, Registry
+from tests.queen.fleets import hive, process, worker
+
+BEAT_S, MISSED = 2.0, 3
+SILENCE_S = BEAT_S * MISSED
+ids = st.sampled_from(("a", "b"))
+
+
+class Network(RuleBasedStateMachine):
+    """Workers live one life after the other; what they send arrives late, twice, or never."""
+
+    @initialize()
+    def start(self) -> None:
+        self.now = 100.0
+        self.registry = Registry(self.now, beat_s=BEAT_S, beats_missed=MISSED)
+        self.sent: list[WorkerBeat] = []
+        self.lives = 0
+        self.living: dict[str, tuple[str, int]] = {}
+        self.newest: dict[str, tuple[int, float]] = {}
+        """Life to the highest seq delivered, and when."""
+        self.order: list[tuple[str, str]] = []
+        """(id, life) by first delivery."""
+        self.over: set[str] = set()
+        self.suspected: dict[str, int] = {}
+
+    @rule(name=ids)
+    def begin_life(self, name: str) -> None:
+        self.lives += 1
+        self.living[name] = (str(self.lives), 0)
+
+    @rule(name=ids, state=st.sampled_from(("ready", "ready", "draining", "stopped")))
+    def send(self, name: str, state: str) -> None:
+        if name in self.living:
+            life, seq = self.living[name]
+            self.living[name] = (life, seq + 1)
+            self.sent.append(worker(name, life, seq + 1, state=state))
+            if state == "stopped":
+                del self.living[name]
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data(), keep=st.booleans())
+    def deliver(self, data: st.DataObject, keep: bool) -> None:
+        beat = data.draw(st.sampled_from(self.sent))
+        if not keep:
+            self.sent.remove(beat)
+        self.registry.beat(beat, self.now)
+        life = beat.incarnation
+        fresh = beat.seq > self.newest.get(life, (0, 0.0))[0]
+        if fresh:
+            self.newest[life] = (beat.seq, self.now)
+        if (beat.id, life) not in self.order:
+            self.order.append((beat.id, life))
+        if beat.state == "stopped":
+            self.over.add(life)
+        only = all(other == life for name, other in self.order if name == beat.id)
+        if only and fresh and life not in self.over and beat.state == "ready":
+            assert beat.id in self.routable()
+
+    @rule(name=ids)
+    def suspect(self, name: str) -> None:
+        for beat in self.registry.view(self.now).workers:
+            if beat.id == name:
+                self.registry.suspect(name, beat.incarnation)
+                self.suspected[beat.incarnation] = beat.seq
+
+    @rule(seconds=st.sampled_from((0.1, 1.0, SILENCE_S, FORGET_S + SILENCE_S)))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.registry.expire(self.now)
+
+    def routable(self) -> dict[str, WorkerBeat]:
+        return {w.id: w for w in self.registry.view(self.now).workers}
+
+    @invariant()
+    def nobody_dead_is_asked(self) -> None:
+        if not hasattr(self, "registry"):
+            return
+        for beat in self.routable().values():
+            life = beat.incarnation
+            _, heard = self.newest[life]
+            assert beat.state == "ready"
+            assert life not in self.over
+            assert self.now - heard < SILENCE_S
+            assert beat.seq > self.suspected.get(life, 0)
+            later = self.order[self.order.index((beat.id, life)) + 1 :]
+            for name, successor in later:
+                if name == beat.id and successor not in self.over:
+                    assert self.newest[successor][1] <= heard, "a superseded life is asked"
+
+
+TestNetwork = Network.TestCase
+TestNetwork.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def a_registry(settle_s: float = 0.0) -> Registry:
+    return Registry(0.0, beat_s=BEAT_S, beats_missed=MISSED, settle_s=settle_s)
+
+
+def asked(registry: Registry, now: float) -> list[str]:
+    return sorted(w.id for w in registry.view(now).workers)
+
+
+def test_what_its_hive_calls_crashed_gets_no_requests_at_once() -> None:
+    for state in ("failed", "backoff", "stopping", "starting"):
+        registry = a_registry()
+        registry.beat(worker("w", hive_id="h"), 0.0)
+        registry.beat(hive("h", workers=[process("w")]), 0.1)
+        assert asked(registry, 0.2) == ["w"]
+        registry.beat(hive("h", seq=2, workers=[process("w", state=state)]), 0.3)
+        assert asked(registry, 0.4) == []
+
+
+def test_what_its_hive_no_longer_lists_gets_no_requests() -> None:
+    registry = a_registry()
+    registry.beat(hive("h"), 0.0)
+    registry.beat(worker("w", hive_id="h"), 0.1)
+    assert asked(registry, 0.1) == ["w"], "the hive's beat is older than the worker"
+    registry.beat(hive("h", seq=2), 0.2)
+    registry.beat(worker("w", seq=2, hive_id="h"), 0.3)
+    assert asked(registry, 0.3) == []
+
+
+def test_what_its_hive_has_given_up_is_not_waited_for() -> None:
+    registry = a_registry()
+    registry.beat(worker("w", hive_id="h"), 0.0)
+    registry.beat(hive("h", workers=[process("w", state="backoff")]), 0.1)
+    assert [w.id for w in registry.view(0.1).hesitant] == ["w"]
+    for seq, workers in enumerate(([process("w", state="failed")], []), 2):
+        registry.beat(hive("h", seq=seq, workers=workers), 0.2)
+        assert registry.view(0.2).hesitant == []
+
+
+def test_a_life_thought_superseded_is_heard_when_its_successor_is_silent() -> None:
+    registry = a_registry()
+    registry.beat(worker("w", "new", seq=5), 0.0)
+    registry.beat(worker("w", "old", seq=9), 0.1)
+    registry.beat(worker("w", "new", seq=6), 1.0)
+    assert [w.incarnation for w in registry.view(1.0).workers] == ["old"]
+    registry.beat(worker("w", "new", seq=9), SILENCE_S + 0.2)
+    assert [w.incarnation for w in registry.view(SILENCE_S + 0.2).workers] == ["new"]
+
+
+def test_past_lives_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_module, "MAX_PAST_LIVES", 10)
+    monkeypatch.setattr(registry_module, "MAX_WORKERS", 2)
+    registry = a_registry()
+    for life in range(50):
+        registry.beat(worker("w", str(life)), 0.0)
+    assert len(registry._past) == 10
+    registry.beat(worker("second"), 0.0)
+    with pytest.raises(Overloaded):
+        registry.beat(worker("third"), 0.0)
+
+
+def test_a_restarted_child_is_asked_once_it_beats() -> None:
+    registry = a_registry()
+    registry.beat(worker("w", "1", hive_id="h"), 0.0)
+    registry.beat(hive("h", workers=[process("w", state="starting")]), 0.1)
+    assert asked(registry, 0.1) == []
+    registry.beat(worker("w", "2", hive_id="h"), 0.2)
+    assert asked(registry, 0.2) == ["w"]
+
+
+def test_a_dead_hives_word_no_longer_counts() -> None:
+    registry = a_registry()
+    registry.beat(worker("w", hive_id="h"), 0.0)
+    registry.beat(hive("h"), 0.1)
+    registry.beat(worker("w", seq=2, hive_id="h"), SILENCE_S)
+    assert asked(registry, SILENCE_S) == []
+    assert asked(registry, SILENCE_S + 0.2) == ["w"]
+
+
+def test_which_hives_are_on_the_queens_machine() -> None:
+    registry = Registry(0.0, hostname="desk")
+    registry.beat(hive("loop", url="http://127.0.0.1:7835"), 0.0)
+    registry.beat(hive("named", hostname="desk"), 0.0)
+    registry.beat(hive("far"), 0.0)
+    assert registry.view(0.0).local == {"loop", "named"}
+
+
+def test_the_picture_is_drawn_anew_only_for_what_matters() -> None:
+    registry = a_registry()
+    registry.beat(worker("w"), 0.0)
+    first = registry.view(0.0)
+    registry.beat(worker("w", seq=2, step=9), 1.0)
+    assert registry.view(1.0) is first
+    registry.beat(worker("w", seq=3, busy=1), 1.1)
+    assert registry.view(1.1) is not first
+
+
+def test_a_large_fleet_reports_less_often() -> None:
+    registry = a_registry()
+    acks = [registry.beat(worker(f"w{n}"), 0.0) for n in range(2_000)]
+    assert acks[0].next_s == BEAT_S
+    assert acks[-1].next_s == 1_999 / registry_module.BEATS_PER_S
+
+
+def test_settling_ends() -> None:
+    registry = a_registry(settle_s=5.0)
+    assert not registry.view(4.9).settled
+    assert registry.view(5.0).settled

@@ -1,0 +1,118 @@
+"""The scheduler: properties over drawn fleets, and the order of its branches by example."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbee.contracts.fleet import WorkerBeat
+from rbee.errors import BadRequest, ModelAmbiguous, RbeeError
+from rbee.queen.fleet import Fleet, device_fits, seat
+from rbee.queen.scheduler import Assign, Decision, Download, Need, Refuse, Spawn, Wait, choose
+from tests.queen.fleets import device, entry, fleets, hive, needs, process, worker
+
+loads = st.dictionaries(st.sampled_from(("w1", "w2", "w3", "w4")), st.integers(0, 4))
+
+
+def fitting(need: Need, fleet: Fleet, model: str) -> list[WorkerBeat]:
+    hives = {h.id for h in fleet.hives_named(need.hive_id)}
+    return [
+        w
+        for w in fleet.workers
+        if w.model == model
+        and need.worker_id in (None, w.id)
+        and (need.hive_id is None or w.hive_id in hives)
+        and device_fits(w.device, need.device)
+    ]
+
+
+@given(needs, fleets(), loads)
+def test_every_decision_is_allowed(need: Need, fleet: Fleet, load: dict[str, int]) -> None:
+    leased = Counter({seat(w): min(load.get(w.id, 0), w.slots) for w in fleet.workers})
+    decision = choose(need, fleet, leased)
+    assert repr(decision) == repr(choose(need, fleet, leased))
+    match decision:
+        case Assign(chosen):
+            able = fitting(need, fleet, chosen.model)
+            assert chosen in able
+            assert leased[seat(chosen)] < chosen.slots
+            least = min(leased[seat(w)] / w.slots for w in able)
+            assert leased[seat(chosen)] / chosen.slots == least
+        case Wait("busy"):
+            found = fleet.entry(need.model)
+            assert found is not None
+            able = fitting(need, fleet, found.id)
+            assert able and all(leased[seat(w)] == w.slots for w in able)
+        case Wait("settling"):
+            assert not fleet.settled
+        case Spawn(where, model):
+            assert not fitting(need, fleet, model)
+            assert where in fleet.hives_named(need.hive_id)
+            assert any(m.id == model for m in where.models)
+            assert any(device_fits(d.id, need.device) for d in where.devices)
+        case Download(where, model):
+            assert (fleet.settled and fleet.entry(model) is None) or need.hive_id or need.device
+            assert where in fleet.hives_named(need.hive_id)
+        case Refuse(error):
+            assert fleet.settled or isinstance(error, BadRequest | ModelAmbiguous)
+            assert error.message.endswith(".")
+        case Wait():
+            pass
+
+
+def refusal(decision: Decision) -> RbeeError:
+    assert isinstance(decision, Refuse), decision
+    return decision.error
+
+
+def test_the_branches_in_their_order() -> None:
+    idle, full = worker("idle"), worker("full", slots=1)
+    taken = Counter({seat(full): 1})
+    need = Need("bee")
+    roomy = hive("roomy", devices=[device("cpu", 80)])
+    tight = hive("tight", devices=[device("cpu", 20)])
+    assert choose(need, Fleet(workers=[full, idle]), taken) == Assign(idle)
+    assert choose(need, Fleet(workers=[full], hives=[roomy]), taken) == Wait("busy")
+    for state in ("starting", "backoff"):
+        coming = hive("roomy", workers=[process("p", state=state)])
+        assert choose(need, Fleet(hives=[coming]), {}) == Wait("starting", "bee", "roomy")
+    unheard = hive("roomy", workers=[process("p", state="ready")])
+    assert choose(need, Fleet(hives=[unheard]), {}) == Wait("silent")
+    assert choose(need, Fleet(hives=[tight, roomy]), {}) == Spawn(roomy, "bee")
+    assert choose(Need("a/b"), Fleet(hives=[tight, roomy]), {}) == Download(roomy, "a/b")
+    unknown = refusal(choose(Need("nope"), Fleet(hives=[roomy]), {}))
+    assert (unknown.code, "bee" in unknown.message) == ("model_not_found", True)
+    assert refusal(choose(need, Fleet(), {})).code == "no_hive"
+
+
+def test_an_accelerator_that_holds_the_model_has_the_most_room() -> None:
+    gpu = hive("gpu", devices=[device("cpu", 10), device("cuda:0", 20)])
+    big = hive("big", devices=[device("cpu", 90)])
+    assert choose(Need("bee"), Fleet(hives=[big, gpu]), {}) == Spawn(gpu, "bee")
+    heavy = [entry("bee", 30)]
+    gpu.models, big.models = heavy, heavy
+    assert choose(Need("bee"), Fleet(hives=[big, gpu]), {}) == Spawn(big, "bee")
+
+
+def test_localhost_is_the_hive_on_the_queens_machine() -> None:
+    here, there = hive("here"), hive("there", devices=[device("cpu", 99)])
+    fleet = Fleet(hives=[here, there], local=frozenset({"here"}))
+    assert choose(Need("bee", hive_id="localhost"), fleet, {}) == Spawn(here, "bee")
+    assert choose(Need("bee"), fleet, {}) == Spawn(there, "bee")
+
+
+def test_refusals_name_what_is_known() -> None:
+    fleet = Fleet(hives=[hive("here")], workers=[worker("w", model="c.gguf", hive_id="here")])
+    cases = {
+        Need("bee", hive_id="x"): ("hive_not_found", "here"),
+        Need("bee", worker_id="x"): ("worker_not_found", "w"),
+        Need("bee", worker_id="w"): ("worker_not_found", "c.gguf"),
+        Need("bee", device="metal"): ("not_found", "cpu"),
+    }
+    for need, (code, known) in cases.items():
+        error = refusal(choose(need, fleet, {}))
+        assert (error.code, known in error.message) == (code, True), error.message
+        unsettled = Fleet(hives=fleet.hives, workers=fleet.workers, settled=False)
+        assert choose(need, unsettled, {}) == Wait("settling")
