@@ -22,7 +22,7 @@ def value(argv: list[str], flag: str) -> str:
 
 def test_the_arguments_are_a_list_that_no_shell_reads() -> None:
     argv = arguments(WISH, HiveConfig(queen="http://10.0.0.1:7833"), "desk", parent=42)
-    assert argv[1:6] == ["-m", "rbee.main", "serve", "--role", "worker"]
+    assert argv[1:7] == ["-P", "-m", "rbee.main", "serve", "--role", "worker"]
     assert value(argv, "--model") == "/models/a b;c.gguf"
     assert (value(argv, "--device"), value(argv, "--parent")) == ("cuda:0", "42")
     assert (value(argv, "--ctx"), value(argv, "--queen")) == ("2048", "http://10.0.0.1:7833")

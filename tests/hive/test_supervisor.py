@@ -103,7 +103,7 @@ def test_loading_has_a_deadline_and_a_deaf_child_is_killed() -> None:
             error = await refusal(w.spawn("--load", "60", "--deaf"))
             assert "within 0.3 s" in error.message
             assert w.states() == ["failed"]
-            assert not psutil.Process().children()
+            assert not w.children()
 
     run(test)
 
@@ -181,7 +181,7 @@ def test_an_asker_who_leaves_takes_the_loading_worker_along() -> None:
                 await w.until(lambda: any(v.pid for v in w.supervisor.view()))
                 group.cancel_scope.cancel()
             assert w.supervisor.view() == []
-            assert not psutil.Process().children()
+            assert not w.children()
 
     run(test)
 

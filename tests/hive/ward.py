@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
+import psutil
 
 from rbee.config import HiveConfig
 from rbee.contracts.answers import Spawned
@@ -25,6 +26,7 @@ class Ward:
         self.command: Command | None = None
         self.progress: list[tuple[int, int]] = []
         self._changed = anyio.Event()
+        self._before = {child.pid for child in psutil.Process().children()}
         self.supervisor = Supervisor(group, config, self._build, self._tell)
 
     def _build(self, wish: Wish) -> Command:
@@ -44,6 +46,10 @@ class Ward:
         wish = Wish(self.supervisor.new_id(model), model, "/m.gguf", "ab", "cpu", slots=1)
         with anyio.fail_after(LIMIT_S):
             return await self.supervisor.spawn(wish, lambda *step: self.progress.append(step))
+
+    def children(self) -> set[int]:
+        """The supervisor's children, as the system tells it; earlier ones of this process aside."""
+        return {child.pid for child in psutil.Process().children()} - self._before
 
     def states(self) -> list[str]:
         return [worker.state for worker in self.supervisor.view()]
