@@ -29,8 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments in (["--version"], ["-V"]):
         sys.stdout.write(f"rbee {__version__}\n")
         return 0
-    from rbee.keeper.cli import run
-
+    try:
+        from rbee.keeper.cli import run
+    except KeyboardInterrupt:
+        return 130
     return run(arguments, serve)
 
 

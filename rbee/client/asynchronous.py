@@ -101,7 +101,11 @@ class AsyncClient:
         url = f"{self.queen}/openai/v1/embeddings"
         body = {"model": model, "input": list(texts)}
         found: requests.Embeddings = await self._http.call(
-            "POST", url, requests.Embeddings, body, timeout_s=self._silence_s
+            "POST",
+            url,
+            requests.Embeddings,
+            body,
+            timeout_s=self._silence_s * requests.WHOLE_SILENCES,
         )
         return found.vectors()
 

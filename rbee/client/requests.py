@@ -32,6 +32,9 @@ ANSWERS: dict[type[operations.Operation], Any] = {
 """Operation to its answer's type."""
 LONG = (operations.Infer, operations.WorkerSpawn, operations.ModelDownload)
 """Operations that may take minutes: they are always streamed, so that a silence means something."""
+WHOLE_SILENCES = 20
+"""Vectors come in one piece, and their model may have to be loaded first: so many times longer may
+their answer be silent."""
 
 
 def queen_address(given: str = "") -> str:

@@ -63,7 +63,8 @@ class Client:
     def embed_raw(self, texts: Sequence[str], model: str = "bee") -> bytes:
         """The same, as the queen wrote it (OpenAI's dialect)."""
         body = {"model": model, "input": list(texts)}
-        return call("POST", f"{self.queen}/openai/v1/embeddings", body, silence_s=self._silence_s)
+        wait_s = self._silence_s * requests.WHOLE_SILENCES
+        return call("POST", f"{self.queen}/openai/v1/embeddings", body, silence_s=wait_s)
 
     # The fleet, and what a hive keeps
 

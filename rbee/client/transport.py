@@ -140,6 +140,8 @@ class _Exchange:
             self._connection.connect()
         except TimeoutError as exc:
             raise _gone(f"{server} does not answer within {CONNECT_S:.0f} s.") from exc
+        except UnicodeError as exc:
+            raise Usage(f"{server!r} is no address: no host has such a name.") from exc
         except OSError as exc:
             raise _gone(f"Nothing answers at {server}: {exc.strerror or exc}.") from exc
         self._connection.sock.settimeout(self._silence_s)

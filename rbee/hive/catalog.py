@@ -39,6 +39,7 @@ class Catalog:
         self._hashes = Hashes(folder)
         self._found: dict[str, Found] = {}
         self._looking = anyio.Lock()
+        self._writing = anyio.Lock()
         self._reading: dict[str, anyio.Lock] = {}
         self._news = anyio.Event()
         self._bee = embedded()
@@ -88,12 +89,11 @@ class Catalog:
             raise BadModelFile(f"{entry.id} cannot be read.", path="$.model")
         return msgspec.structs.replace(entry, sha256=digest)
 
-    def adopt(self, model_id: str, digest: str) -> None:
+    async def adopt(self, model_id: str, digest: str) -> None:
         """Remember the digest of a file that was just fetched and checked."""
         found = self._found.get(model_id)
         if found is not None and digest:
-            self._hashes.put(found, digest)
-            self._changed()
+            await self._remember(found, digest)
 
     async def delete(self, name: str) -> str:
         """Remove a file; returns its id. Files that cannot be loaded can be removed all the same.
@@ -137,10 +137,15 @@ class Catalog:
             except OSError as exc:
                 log.warning("%s cannot be read: %s", found.path, exc.strerror)
                 return ""
-            self._hashes.put(found, digest)
-            await anyio.to_thread.run_sync(self._hashes.save, list(self._found.values()))
-        self._changed()
+            await self._remember(found, digest)
         return digest
+
+    async def _remember(self, found: Found, digest: str) -> None:
+        self._hashes.put(found, digest)
+        async with self._writing:
+            rows = self._hashes.kept(self._found.values())
+            await anyio.to_thread.run_sync(self._hashes.write, rows)
+        self._changed()
 
     def _check_free(self, model_id: str) -> None:
         if model_id == bee.ID:

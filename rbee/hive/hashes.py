@@ -1,7 +1,7 @@
 """The sha256 of model files, read once each and remembered in a hidden file beside them.
 
 The memory is a cache and nothing more: keyed by size and modification time, written atomically,
-rebuilt when it is missing or unreadable. Blocking parts are for a thread.
+rebuilt when it is missing or unreadable. Blocking parts are for a thread, and touch no memory.
 """
 
 from __future__ import annotations
@@ -37,13 +37,17 @@ class Hashes:
     def put(self, found: Found, digest: str) -> None:
         self._rows[found.id] = (found.stamp.size, found.stamp.mtime_ns, digest)
 
-    def save(self, present: Iterable[Found]) -> None:
-        """Write the memory of what is `present`. Blocking. A full disk costs only time later."""
+    def kept(self, present: Iterable[Found]) -> bytes:
+        """Forget what is not `present`; the rest, as `write` takes it."""
         ids = {found.id for found in present}
         self._rows = {k: row for k, row in self._rows.items() if k in ids}
+        return msgspec.json.encode(self._rows)
+
+    def write(self, rows: bytes) -> None:
+        """Replace the file; one at a time. Blocking. A full disk costs only time later."""
         partial = self._file.with_suffix(".incomplete")
         try:
-            partial.write_bytes(msgspec.json.encode(self._rows))
+            partial.write_bytes(rows)
             os.replace(partial, self._file)
         except OSError as exc:
             log.warning("%s cannot be written: %s", self._file, exc.strerror)

@@ -94,10 +94,10 @@ def content(repo: str, commit: str, path: str, start: int, timeout_s: float) -> 
 
 
 def without(skip: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The chunks without their first `skip` bytes: for a server that ignores a range."""
+    """The chunks without their first `skip` bytes: for a server that ignores a range. What is
+    skipped comes as an empty chunk, so that nobody takes it for silence."""
     for chunk in chunks:
-        if skip < len(chunk):
-            yield chunk[skip:]
+        yield chunk[skip:]
         skip = max(0, skip - len(chunk))
 
 

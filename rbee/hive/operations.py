@@ -111,7 +111,7 @@ class Operations:
                 raise
         result = await self._downloads.fetch(name, job.emit)
         await self._catalog.refresh()
-        self._catalog.adopt(result.get("id", ""), result.get("sha256", ""))
+        await self._catalog.adopt(result.get("id", ""), result.get("sha256", ""))
         return self._catalog.find(result.get("id", ""))
 
 

@@ -3,7 +3,8 @@
 1. Every `*.gguf` below the folder whose path can be named; hidden things (partial downloads among
    them) are passed over.
 2. A link that leads out of the folder is passed over: what is outside is not ours to serve.
-3. A header is read again only when size or modification time changed.
+3. What is no file (a pipe would be waited for without end) is passed over.
+4. A header is read again only when size or modification time changed.
 
 A file that cannot be loaded is kept with the reason, so that who asks for it is told.
 """
@@ -16,6 +17,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 from rbee import gguf_header
 from rbee.errors import BadModelFile, RbeeError
@@ -86,8 +88,11 @@ class Shelf:
         except RbeeError:
             self._tell(f"{name!r} is passed over: such a name cannot be asked for")
             return None
-        except OSError:
-            return None  # gone, or a link to nowhere
+        except (OSError, RuntimeError):
+            return None  # gone, or a link to nowhere or in a circle (`RuntimeError`)
+        if not S_ISREG(stat.st_mode):
+            self._tell(f"{name!r} is passed over: it is no file")
+            return None
         if not inside:
             self._tell(f"{name!r} is passed over: it is a link out of the models folder")
             return None

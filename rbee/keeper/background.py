@@ -18,6 +18,7 @@ import psutil
 from msgspec import Struct
 
 from rbee import paths
+from rbee.contracts.limits import Pid
 from rbee.errors import Late, RbeeError
 from rbee.wire import codec
 
@@ -33,7 +34,7 @@ KILL_LIMIT_S = 5.0
 class Background(Struct, kw_only=True):
     """A process that runs in the background."""
 
-    pid: int
+    pid: Pid
     started: float
     command: list[str]
     urls: list[str]

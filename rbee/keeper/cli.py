@@ -3,6 +3,8 @@
 1. A command's module is imported when the command is asked for, never before.
 2. Whatever goes wrong becomes one clear line on stderr, a `hint:` where there is one, and a code:
    0 done, 1 failed, 2 wrong usage, 130 interrupted. A reader that closed the pipe is no error.
+3. A terminal that cannot show a character gets another for it; text that comes in and is no UTF-8
+   is wrong usage. Folders that cannot be written and full disks are told as the system does.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 
 import click
 
@@ -66,6 +69,7 @@ def rbee() -> None:
 
 def run(arguments: Sequence[str], serve: Callable[[Serving], None]) -> int:
     """Run one command; `serve` runs a role (the keeper cannot). Returns the exit code."""
+    _show_what_can_be_shown()
     try:
         with rbee.make_context("rbee", list(arguments), obj=serve) as context:
             rbee.invoke(context)
@@ -82,8 +86,27 @@ def run(arguments: Sequence[str], serve: Callable[[Serving], None]) -> int:
         return INTERRUPTED
     except RbeeError as exc:
         return report(exc)
+    except UnicodeError:
+        return report(Usage("The command line or its input is not UTF-8 text."))
+    except OSError as exc:
+        return report(_system_said(exc))
     except BaseExceptionGroup as group:
         return _report_group(group)
+
+
+def _show_what_can_be_shown() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _system_said(exc: OSError) -> RbeeError:
+    """What the operating system refused, naming the file where there is one."""
+    what = f"{exc.filename}: " if exc.filename else ""
+    return RbeeError(
+        f"{what}{exc.strerror or exc}.",
+        hint="rbee doctor tells which folders rbee uses, and whether it can write there",
+    )
 
 
 def report(exc: RbeeError) -> int:

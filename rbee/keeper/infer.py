@@ -14,7 +14,7 @@ import click
 from rbee.client.sync import Client
 from rbee.client.transport import Events
 from rbee.contracts.operations import Infer
-from rbee.errors import NotJson, ServerGone, Usage
+from rbee.errors import NoHive, NotJson, ServerGone, Usage
 from rbee.keeper.options import checked, client, json_option, queen_option
 from rbee.keeper.show import show_any
 from rbee.wire import codec
@@ -69,10 +69,10 @@ def messages(system: str | None, text: str) -> list[dict[str, str]]:
 
 
 def begun(asker: Client, operation: Infer) -> Events:
-    """The answer's events; starts a local stack first when nothing answers."""
+    """The answer's events; starts what is missing of a local stack first."""
     try:
         return asker.events(operation)
-    except ServerGone:
+    except (ServerGone, NoHive):
         from rbee.keeper import stack
 
         if not stack.ensure(asker.queen, asker.hive):

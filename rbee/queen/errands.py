@@ -21,7 +21,7 @@ from rbee.contracts.answers import Spawned
 from rbee.contracts.events import AnyEvent, Done, Failed, Progress
 from rbee.contracts.fleet import ModelEntry
 from rbee.contracts.operations import Accelerator, ModelDownload, WorkerSpawn
-from rbee.errors import Late, RbeeError, SpawnFailed, Upstream
+from rbee.errors import Invalid, Late, RbeeError, SpawnFailed, Upstream
 from rbee.queen.fleet import Fleet
 from rbee.queen.scheduler import Download, Spawn
 from rbee.wire.codec import convert
@@ -170,8 +170,12 @@ def _spawn(wanted: Spawn) -> WorkerSpawn:
 
 
 def _fruit(wanted: Spawn | Download, done: Done) -> str:
-    if isinstance(wanted, Spawn):
-        spawned: Spawned = convert(done.result, Spawned)
-        return spawned.worker_id
-    entry: ModelEntry = convert(done.result, ModelEntry)
-    return entry.id
+    """Raises `Upstream`: what a hive says wrongly is not the fault of the client who waits."""
+    try:
+        if isinstance(wanted, Spawn):
+            spawned: Spawned = convert(done.result, Spawned)
+            return spawned.worker_id
+        entry: ModelEntry = convert(done.result, ModelEntry)
+        return entry.id
+    except Invalid as exc:
+        raise Upstream(f"Hive {wanted.hive.id!r} answered wrongly: {exc.message}") from exc

@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 from rbee.contracts.fleet import Beat, BeatAck, HiveBeat, HiveStatus, WorkerBeat, WorkerStatus
-from rbee.errors import Overloaded
+from rbee.errors import Invalid, Overloaded
 from rbee.queen.fleet import Fleet
 from rbee.wire.guard import is_loopback
 
@@ -81,7 +81,9 @@ class Registry:
         return f"<Registry {self.life} {len(self._hives)} hives, {len(self._workers)} workers>"
 
     def beat(self, beat: Beat, now: float) -> BeatAck:
-        """Take a heartbeat. Raises `Overloaded` when there is no room for one more sender."""
+        """Take a heartbeat. Raises `Invalid` for a URL that leads nowhere, and `Overloaded` when
+        there is no room for one more sender."""
+        _check_url(beat.url)
         next_s = max(self._beat_s, (len(self._hives) + len(self._workers)) / BEATS_PER_S)
         if isinstance(beat, HiveBeat):
             self._take(self._hives, beat, now, next_s, MAX_HIVES)
@@ -216,6 +218,17 @@ class Registry:
     def _is_local(self, hive: HiveBeat) -> bool:
         host = urlsplit(hive.url).hostname or ""
         return is_loopback(host) or (bool(self._hostname) and hive.hostname == self._hostname)
+
+
+def _check_url(url: str) -> None:
+    """Refused where it comes in: every picture of the fleet is drawn from it."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a broken IPv6 address, a port that is no number
+        usable = False
+    if not usable:
+        raise Invalid(f"{url[:80]!r} is not the address of a server.", path="$.url")
 
 
 def _contradicts(hive: Member[HiveBeat], worker: Member[WorkerBeat]) -> bool:

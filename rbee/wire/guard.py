@@ -5,7 +5,7 @@
 2. Origin: a browser page of another origin must not write.
 3. Bodies are JSON and bounded; a refused one is read to its end (within a bound) before the
    answer, since a client that is still sending does not read it, and a connection closed with
-   bytes unread is reset.
+   bytes unread is reset. A client that falls silent within its body counts as gone.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from rbee.wire.replies import error_reply
 MAX_BODY_BYTES = 8 * 1024 * 1024
 DRAIN_BYTES = 64 * 1024 * 1024
 DRAIN_S = 10.0
+SILENCE_S = 30.0
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -119,14 +120,17 @@ class Guard:
         return TooLarge(f"The body is larger than {self._max} bytes.")
 
     def _counted(self, receive: Receive) -> Receive:
-        seen = 0
+        seen, more = 0, True
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, more
+            message: Message = {"type": "http.disconnect"}
+            with anyio.move_on_after(SILENCE_S if more else None):
+                message = await receive()
+            more = bool(message.get("more_body"))
             seen += len(message.get("body", b""))
             if seen > self._max:
-                if message.get("more_body"):
+                if more:
                     await _drain(receive)
                 raise self._too_large()
             return message

@@ -23,7 +23,7 @@ from anyio.abc import TaskGroup
 
 from rbee.contracts.answers import JobState, JobView
 from rbee.contracts.events import AnyEvent, Done, Failed
-from rbee.errors import Cancelled, JobNotFound, Overloaded, RbeeError
+from rbee.errors import Cancelled, JobNotFound, Overloaded, RbeeError, Unavailable
 from rbee.wire.codec import plain
 from rbee.wire.eventlog import EventLog
 from rbee.wire.replies import failed, from_failed, problem
@@ -161,10 +161,15 @@ class Jobs:
         with job.scope:
             await self._run_to_end(job, run)
         if not job.log.ended:
-            job.emit(failed(Cancelled("The job was cancelled.")))
+            job.emit(failed(self._why_stopped()))
         job.state = _state_of(job)
         job.ended = time.monotonic()
         job.finished.set()
+
+    def _why_stopped(self) -> RbeeError:
+        if self._closing:
+            return Unavailable("This server is shutting down.", retry_after_s=2.0)
+        return Cancelled("The job was cancelled.")
 
     async def _run_to_end(self, job: Job, run: Run) -> None:
         try:
@@ -178,7 +183,7 @@ class Jobs:
             job.emit(failed(RbeeError(f"{type(exc).__name__} inside rbee; its log tells more.")))
 
     def _forget_old(self, now: float) -> None:
-        over = len(self._jobs) - self._keep
+        over = len(self._jobs) - self.running - self._keep
         for job in list(self._jobs.values()):
             old = job.ended is not None and now - job.ended > self._keep_s
             if job.ended is not None and job.readers == 0 and (old or over > 0):

@@ -123,11 +123,13 @@ class ChatTemplate:
                 size += len(part)
                 if size > MAX_CHARACTERS:
                     raise BadRequest("The chat template writes without end.", path="$.messages")
+            text = "".join(parts)
+            text.encode()  # a template can write half a character, which is no prompt
+            return text
         except _FAILURES as exc:
             raise BadRequest(
                 f"The model's chat template refuses this chat: {str(exc)[:300]}", path="$.messages"
             ) from exc
-        return "".join(parts)
 
 
 class _Watchdog:
@@ -195,8 +197,9 @@ def _as_template_sees(message: Message) -> dict[str, Any]:
 
 
 def _arguments(text: str) -> Any:
-    """Templates want the arguments as an object; what is no JSON stays the text it is."""
+    """Templates want the arguments as an object; what is no JSON stays the text it is, and so does
+    JSON that escapes half a character, which no prompt can hold."""
     try:
-        return json.loads(text)
+        return msgspec.json.decode(text)
     except (ValueError, RecursionError):
         return text

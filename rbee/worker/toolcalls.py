@@ -87,8 +87,23 @@ def parse(text: str, index: int) -> ToolCall | None:
         return None
     if not isinstance(found, dict) or not isinstance(found.get("name"), str) or not found["name"]:
         return None
-    arguments = found.get("arguments", {})
-    if not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False)
-    call = FunctionCall(found["name"][:256], arguments)
-    return ToolCall(f"call_{secrets.token_hex(12)}", call, index=index)
+    name, arguments = found["name"][:256], found.get("arguments", {})
+    if not (isinstance(arguments, str) and _is_whole(arguments)):
+        arguments = _as_json(arguments)
+    if not _is_whole(name) or arguments is None:
+        return None
+    return ToolCall(f"call_{secrets.token_hex(12)}", FunctionCall(name, arguments), index=index)
+
+
+def _as_json(value: object) -> str | None:
+    """As it would be read, but for half of a surrogate pair: that only stays inside an escape."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+        return text if _is_whole(text) else json.dumps(value)
+    except RecursionError:  # writing gives up a little before reading does
+        return None
+
+
+def _is_whole(text: str) -> bool:
+    """Whether UTF-8 can say it: JSON's escapes can name half a character, which it cannot."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)

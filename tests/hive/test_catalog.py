@@ -91,7 +91,9 @@ def test_what_is_hidden_partial_or_unnameable_is_passed_over(shop: Shop, tmp_pat
         (shop.folder / "link.gguf").symlink_to(outside)
         (shop.folder / "etc").symlink_to("/etc")
         (shop.folder / "dangling.gguf").symlink_to(tmp_path / "nothing.gguf")
+        (shop.folder / "circle.gguf").symlink_to("circle.gguf")
         (shop.folder / "folder.gguf").mkdir()
+        os.mkfifo(shop.folder / "pipe.gguf")
         assert await shop.ids() == ["bee"]
         shop.put("real.gguf")
         (shop.folder / "inside.gguf").symlink_to(shop.folder / "real.gguf")
@@ -131,6 +133,26 @@ def test_digests_are_made_in_the_background_and_remembered(shop: Shop) -> None:
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
         await again.catalog.refresh()
         assert again.catalog.find("a.gguf").sha256 == ""
+
+    run(test)
+
+
+def test_digests_made_at_the_same_time_are_all_remembered(shop: Shop) -> None:
+    names = [f"{number}.gguf" for number in range(12)]
+
+    async def test() -> None:
+        for name in names:
+            shop.put(name)
+        await shop.catalog.refresh()
+        async with anyio.create_task_group() as group:
+            for name in names[1:]:
+                group.start_soon(shop.catalog.identify, shop.catalog.find(name), lambda *_: None)
+        await shop.catalog.adopt(names[0], DIGEST)
+        again = Catalog(shop.folder, dict, lambda: None)
+        await again.refresh()
+        assert {e.id: e.sha256 for e in again.entries() if not e.embedded} == dict.fromkeys(
+            names, DIGEST
+        )
 
     run(test)
 

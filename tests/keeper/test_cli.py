@@ -70,6 +70,9 @@ def test_every_command_has_its_help_and_its_json(rbee: Rbee, command: str) -> No
         ["infer", "x", "--raw", "--system", "y"],
         ["infer", "x", "--json-schema", "/nonexistent"],
         ["infer", "x", "--queen", "localhost"],
+        ["infer", "x", "--queen", "http://a..b:7833"],
+        ["infer", "not \udcff UTF-8"],
+        ["embed", "not \udcff UTF-8"],
         ["worker", "get"],
         ["worker", "delete", "a", "--pid", "1"],
         ["worker", "get", "../../etc"],
@@ -99,6 +102,55 @@ def test_nobody_there_is_one_line_and_a_hint(rbee: Rbee, arguments: list[str]) -
     assert told.code == 1
     assert first.startswith("rbee: Nothing answers at http://127.0.0.1:")
     assert second.startswith("hint: rbee up")
+
+
+@pytest.mark.parametrize("command", ["up", "down", "infer"])
+def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    rbee = local(tmp_path / "file" / "home")
+    told = rbee(command, *(["Hello"] if command == "infer" else []))
+    first, second = told.err.splitlines()
+    assert told.code == 1
+    assert first.startswith(f"rbee: {rbee.home}")
+    assert second.startswith("hint: rbee doctor")
+
+
+def test_stdin_that_is_no_text_is_wrong_usage(rbee: Rbee) -> None:
+    for utf8 in ("C.UTF-8", "C"):  # the second reads anything, and fails when it is sent
+        told = subprocess.run(
+            rbee.command("infer", "-"),
+            env={**rbee.env, "LC_ALL": utf8},
+            input=b"\xff\xfe",
+            capture_output=True,
+            timeout=30,
+        )
+        assert told.returncode == 2
+        assert told.stderr.endswith(b"is not UTF-8 text.\n")
+
+
+def test_a_terminal_that_cannot_show_a_character_gets_another(rbee: Rbee) -> None:
+    with stub(stream(token("gr\u00fcezi"), done())) as server:
+        told = subprocess.run(
+            rbee.command("infer", "Hi", "--queen", server.url),
+            env={**rbee.env, "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            timeout=30,
+        )
+    assert (told.returncode, told.stdout) == (0, b"gr?ezi\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk here")
+def test_a_full_disk_is_one_line(rbee: Rbee) -> None:
+    with stub(stream(token("x"), done())) as server, open("/dev/full", "wb") as full:
+        told = subprocess.run(
+            rbee.command("infer", "Hi", "--queen", server.url),
+            env=rbee.env,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=30,
+        )
+    assert told.returncode == 1
+    assert told.stderr.startswith(b"rbee: No space left on device.\nhint: ")
 
 
 def test_a_port_in_use_is_one_line(rbee: Rbee) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.bee.known_answers import ANSWERS
 from tests.client.stub import stream, stub, whole
 from tests.keeper.command import Finished, Rbee, local
+from tests.processes import started
 
 HELLO = "Hello, who are you?"
 GONE_S = 15.0
@@ -178,8 +180,19 @@ def test_an_interrupted_start_leaves_nothing(own: Rbee) -> None:
     assert not (own.home / "state" / "up.json").exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"processes": [{}]}'])
+NO_PID = '{"processes":[{"pid":-5,"started":1.0,"command":["rbee"],"urls":[],"log":""}]}'
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"processes": [{}]}', NO_PID])
 def test_a_broken_record_is_no_record(own: Rbee, text: str) -> None:
     (own.home / "state").mkdir(parents=True)
     (own.home / "state" / "up.json").write_text(text)
     assert own("down").code == 0
+
+
+def test_infer_starts_the_hive_that_a_lone_queen_lacks(own: Rbee) -> None:
+    queen = ("serve", "--role", "queen", "--port", own.queen.rpartition(":")[2])
+    with started(own.command(*queen), own.env):
+        done = own("infer", "Hello")
+        assert done.out.strip() == ANSWERS["Hello"], done.err
+        assert "starting a hive in the background" in done.err

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from rbee.wire.codec import plain
 from tests.http import ask
 from tests.queen.conftest import queen, stub_hive
+from tests.queen.fleets import hive, worker
 
 OK: dict[str, Any] = {"operation": "infer", "model": "bee", "prompt": "x"}
 
@@ -111,14 +113,24 @@ def test_heartbeats_are_checked(a_queen: str) -> None:
     assert answer.status == 422
 
 
+@pytest.mark.parametrize("url", ["", "http://[", "http://h:x", "http://:80", "file:///etc/passwd"])
+def test_a_heartbeat_from_nowhere_is_refused_and_the_fleet_still_seen(
+    a_queen: str, url: str
+) -> None:
+    for beat in (hive("nowhere", url=url), worker("nowhere", url=url)):
+        answer = ask("POST", f"{a_queen}/v1/heartbeats", plain(beat))
+        assert (answer.status, answer.json()["error"]["param"]) == (422, "url")
+    assert ask("GET", f"{a_queen}/v1/status").status == 200
+
+
 @pytest.mark.parametrize("operation", ["worker_spawn", "model_download", "model_list"])
 def test_lifecycle_operations_are_refused_naming_the_hive(operation: str) -> None:
-    with queen() as q, stub_hive(q.url) as hive:
+    with queen() as q, stub_hive(q.url) as stub:
         body = {"operation": operation, "model": "bee"}
         if operation == "model_list":
             del body["model"]
         status, found = error(q.url, body)
         assert (status, found["code"]) == (421, "misdirected")
-        assert f"stub-hive at {hive.url}" in found["message"]
-        assert found["hint"] == f"send it to {hive.url}/v1/jobs"
+        assert f"stub-hive at {stub.url}" in found["message"]
+        assert found["hint"] == f"send it to {stub.url}/v1/jobs"
         assert error(q.url, {**body, "hive_id": "stub-hive"})[0] == 421

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import anyio
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from rbee.contracts.events import AnyEvent, Progress
-from rbee.errors import ServerGone
+from rbee.contracts.events import AnyEvent, Done, Progress
+from rbee.errors import ServerGone, Upstream
 from rbee.queen.dispatch import Dispatch
 from rbee.queen.errands import FRUIT_S, Errand, Errands
 from rbee.queen.fleet import Fleet
 from rbee.queen.registry import Registry
 from rbee.queen.scheduler import Need, Spawn
+from rbee.wire.eventlog import EventLog
 from rbee.wire.http import Http
+from rbee.wire.stream import EventStream
 from tests.queen.fleets import hive, worker
+from tests.wire.harness import serving, until
 
 
 def test_a_hive_that_does_not_answer_fails_the_request_by_name() -> None:
@@ -67,5 +74,21 @@ def test_what_went_well_is_remembered_until_it_shows() -> None:
                 errands.tidy(fleet, later)
                 assert len(errands) == left
             group.cancel_scope.cancel()
+
+    anyio.run(play)
+
+
+def test_an_answer_that_is_none_is_the_hives_fault_and_not_the_clients() -> None:
+    async def jobs(request: Request) -> Response:
+        log = EventLog()
+        log.append(Done(finish_reason="stop", result={"worker_id": 5}))
+        return EventStream(log)
+
+    async def play() -> None:
+        app = Starlette(routes=[Route("/v1/jobs", jobs, methods=["POST"])])
+        async with serving(app) as url, Http() as http, anyio.create_task_group() as group:
+            errand = Errands(group, http, 10.0).ensure(Spawn(hive("h", url=url), "bee"))
+            await until(lambda: errand.ended is not None)
+            assert type(errand.error) is Upstream
 
     anyio.run(play)

@@ -141,5 +141,5 @@ def test_the_end_of_the_queen_ends_her_streams_with_an_event() -> None:
         with listening("POST", f"{q.url}/v1/jobs", {**OK, "prompt": "w " * 50}) as (_, events):
             next(events)
             q.child.terminate()
-            assert list(events)[-1][1]["code"] == "cancelled"
+            assert list(events)[-1][1]["code"] == "unavailable"
         assert q.child.wait(10) == 0

@@ -212,6 +212,16 @@ async def test_a_client_that_never_sends_what_it_announced(monkeypatch: pytest.M
         assert (await ask(url, lines, b"only this"))[0] == 413
 
 
+@pytest.mark.anyio
+async def test_a_client_silent_within_its_body_counts_as_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guard, "SILENCE_S", 0.1)
+    lines = ["POST /echo HTTP/1.1", "host: localhost", JSON, "content-length: 10"]
+    async with serving(application_of(ENDPOINTS)) as url:
+        assert (await ask(url, lines, b"{"))[0] == 499
+
+
 def send_all_then_read(port: int, request: bytes, chunk: int = 65_536) -> bytes:
     """As curl does without Expect: the whole body is written before the answer is read.
 

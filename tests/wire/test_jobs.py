@@ -389,6 +389,15 @@ async def test_only_so_many_finished_jobs_are_kept() -> None:
             server.jobs.get(ids[0])
 
 
+async def test_running_jobs_take_no_room_from_finished_ones() -> None:
+    async with small_server(keep=1) as server:
+        await server.detached("silent")
+        await server.detached("silent")
+        finished = server.jobs.get(await server.detached("crash"))
+        await finished.finished.wait()
+        assert finished in server.jobs.all()
+
+
 async def test_running_jobs_and_jobs_being_read_are_never_forgotten() -> None:
     async with small_server(keep=1, keep_s=0.0) as server:
         running = await server.detached("silent")
@@ -407,14 +416,14 @@ async def test_old_jobs_are_forgotten() -> None:
         await until(lambda: not server.jobs.all())
 
 
-async def test_closing_cancels_what_runs_and_accepts_nothing_more() -> None:
+async def test_closing_ends_what_runs_saying_why_and_accepts_nothing_more() -> None:
     async with small_server() as server:
         job = await server.detached("hold")
         async with server.http.get(f"{server.url}/v1/jobs/{job}/stream") as reader:
             await read_frames(reader, 2)
             server.jobs.close()
             last, end = await read_frames(reader, 2)
-            assert b'"code":"cancelled"' in last and end == b"[DONE]"
+            assert b'"code":"unavailable"' in last and end == b"[DONE]"
         status, body = await server.post("silent")
         assert (status, body["error"]["code"]) == (429, "overloaded")
         assert body["error"]["retry_after_s"] == 2.0

@@ -143,7 +143,7 @@ def test_a_signal_ends_open_streams_with_a_last_event() -> None:
         rest = response.read()
         assert process.child.wait(10) == 0
         assert time.monotonic() - began < server.GRACE_S
-    assert b'"code":"cancelled"' in rest and rest.endswith(b"data: [DONE]\n\n")
+    assert b'"code":"unavailable"' in rest and rest.endswith(b"data: [DONE]\n\n")
 
 
 def test_a_stream_that_does_not_end_is_cut_after_the_grace() -> None:

@@ -65,10 +65,11 @@ def test_a_template_sees_the_arguments_of_a_call_as_an_object() -> None:
     )
 
 
-def test_arguments_that_are_no_json_stay_text() -> None:
-    call = PastCall("c", PastFunctionCall("f", "{oops"))
+@pytest.mark.parametrize("text", ["{oops", '{"a": "\\ud83d"}'])
+def test_arguments_that_are_no_json_or_no_text_stay_as_they_are(text: str) -> None:
+    call = PastCall("c", PastFunctionCall("f", text))
     source = "{{ messages[0].tool_calls[0].function.arguments }}"
-    assert render(source, [Message("assistant", tool_calls=[call])]) == "{oops"
+    assert render(source, [Message("assistant", tool_calls=[call])]) == text
 
 
 def test_content_in_parts_is_one_text_and_none_is_empty() -> None:
@@ -125,6 +126,7 @@ def test_a_template_reaches_nothing_outside(source: str) -> None:
         "{{ 1 / 0 }}",
         "{{ [][5].x }}",
         "{{ 'a' + 1 }}",
+        "{{ '\\ud800' }}",
         "{{ range(10 ** 6) }}",
         "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
         "{% for a in 5 %}{% endfor %}",

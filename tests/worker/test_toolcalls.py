@@ -65,6 +65,7 @@ def test_several_calls_in_a_row_leave_no_newlines_between() -> None:
         "null",
         '{"name": "f", "arguments": {"x": 1}',
         "[" * 100_000,
+        '{"name": "\\ud83d"}',
     ],
 )
 def test_what_is_no_call_stays_text(inside: str) -> None:
@@ -95,6 +96,8 @@ def test_text_is_not_held_back_longer_than_needed() -> None:
         ('{"name": "f"}', "{}"),
         ('{"name": "f", "arguments": "{\\"x\\": 1}"}', '{"x": 1}'),
         ('{"name": "f", "arguments": {"k": "ü"}}', '{"k": "ü"}'),
+        ('{"name": "f", "arguments": {"k": "\\ud83d"}}', '{"k": "\\ud83d"}'),
+        ('{"name": "f", "arguments": "\\ud83d"}', '"\\ud83d"'),
     ],
 )
 def test_arguments_are_json_text(text: str, arguments: str) -> None:
