@@ -21,6 +21,7 @@
     |-- WrongMedia                 415 wrong_media_type
     |-- Misdirected                421 misdirected            another server must be asked
     |-- Invalid                    422 invalid_field          `path` is the JSON path of the fault
+    |-- HeadersTooLarge            431 headers_too_large
     |-- Overloaded                 429 overloaded             `retry_after_s` says when to come back
     |-- Cancelled                  499 cancelled
     |-- Upstream                   502 upstream_failed        another server failed us
@@ -136,6 +137,10 @@ class Misdirected(RbeeError):
 
 class Invalid(RbeeError):
     status, code = 422, "invalid_field"
+
+
+class HeadersTooLarge(RbeeError):
+    status, code = 431, "headers_too_large"
 
 
 class Overloaded(RbeeError):

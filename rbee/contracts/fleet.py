@@ -11,7 +11,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from rbee.contracts.limits import JobId, Name, Port, Sha256
+from rbee.contracts.limits import JobId, Name, Port, Sha256, Slots
 from rbee.contracts.operations import Accelerator
 
 WorkerState = Literal["starting", "ready", "draining", "stopping", "backoff", "failed", "stopped"]
@@ -80,7 +80,7 @@ class WorkerBeat(Struct, tag_field="from", tag="worker", kw_only=True):
     sha256: Sha256
     device: str
     state: WorkerState
-    slots: int
+    slots: Slots
     busy: int
     waiting: int
     context: int

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from rbee.contracts.fleet import WorkerBeat
-from rbee.errors import RbeeError
+from rbee.errors import Late, RbeeError
 from rbee.queen.dispatch import Dispatch
 from rbee.queen.inference import ATTEMPTS
 from rbee.queen.registry import Registry
@@ -49,7 +49,7 @@ class Questions:
                 try:
                     return await self._once(worker, path, answer, body(worker.model))
                 except RbeeError as exc:
-                    if not broke(exc):
+                    if not broke(exc) or isinstance(exc, Late):  # slow is not gone
                         raise
                     self._registry.suspect(worker.id, worker.incarnation)
                     if attempt == ATTEMPTS:

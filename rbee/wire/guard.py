@@ -19,10 +19,11 @@ import anyio
 import psutil
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rbee.errors import Forbidden, RbeeError, TooLarge, WrongMedia
+from rbee.errors import Forbidden, HeadersTooLarge, RbeeError, TooLarge, WrongMedia
 from rbee.wire.replies import error_reply
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_HEADER_BYTES = 64 * 1024
 DRAIN_BYTES = 64 * 1024 * 1024
 DRAIN_S = 10.0
 SILENCE_S = 30.0
@@ -66,6 +67,11 @@ def _address_in(origin: bytes) -> str:
         return ""
 
 
+def _check_size(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+        raise HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
+
+
 class Guard:
     """Refuses before routing; `hosts` from `known_hosts`."""
 
@@ -82,6 +88,7 @@ class Guard:
             return
         headers = dict(scope["headers"])
         try:
+            _check_size(scope["headers"])
             self._check_names(scope["method"], headers)
             self._check_body(scope["method"], headers)
         except RbeeError as exc:

@@ -89,8 +89,8 @@ async def opened(config: WorkerConfig) -> AsyncIterator[Served]:
             view.state = "stopped"
             await beater.farewell()
     finally:
-        engine.stop()
-        backend.close()
+        if engine.stop():
+            backend.close()  # never under a running step; the process's end frees it as well
 
 
 def find_model(name: str) -> Path:
@@ -199,8 +199,13 @@ def _stopping(view: _Viewer, service: Service) -> None:
 
 async def _hash(model: LoadedModel, poke: Callable[[], None]) -> None:
     """The file's sha256, when nobody told it; large files take a while, so beside the serving."""
-    if not model.sha256:
+    if model.sha256:
+        return
+    try:
         model.sha256 = await run_sync(_sha256, model.path, abandon_on_cancel=True)
+    except OSError as exc:
+        log.warning("%s can no longer be read, its sha256 stays unknown: %s", model.path.name, exc)
+    else:
         poke()
 
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,8 @@ from rbee.worker.engine.planner import Sequence as Line
 from rbee.worker.engine.text import Assembler
 from rbee.worker.prepare import LoadedModel, Prepared
 from rbee.worker.ticket import Ticket
+
+log = logging.getLogger(__name__)
 
 
 class Service:
@@ -213,19 +216,25 @@ class Service:
         now = time.monotonic()
         for update in updates:
             ticket = self._tickets.get(update.request)
-            if ticket is None:
-                if update.finish == "cancelled":
-                    self.poke()
-                continue
-            if update.error is not None:
-                self._fail(update.request, update.error)
-            elif update.admitted is not None:
-                ticket.admitted = ticket.admitted or update.admitted
+            if ticket is not None:
+                try:
+                    self._apply(update, ticket, now)
+                except Exception as exc:  # one request's trouble; the step's others go on
+                    log.exception("an update of %s could not be told", ticket.id)
+                    self._fail(update.request, RbeeError(f"{type(exc).__name__} inside rbee."))
+            elif update.finish == "cancelled":
                 self.poke()
-            else:
-                self.tokens_out += len(update.tokens)
-                if ticket.advance(update, now):
-                    self._finish(update.request, ticket, now)
+
+    def _apply(self, update: Update, ticket: Ticket, now: float) -> None:
+        if update.error is not None:
+            self._fail(update.request, update.error)
+        elif update.admitted is not None:
+            ticket.admitted = ticket.admitted or update.admitted
+            self.poke()
+        else:
+            self.tokens_out += len(update.tokens)
+            if ticket.advance(update, now):
+                self._finish(update.request, ticket, now)
 
 
 def _normal(row: Row) -> list[float]:

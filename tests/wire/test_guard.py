@@ -152,6 +152,14 @@ async def test_a_missing_host() -> None:
         assert "not known as ''" in str(body)
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(("size", "status"), [(1_000, 200), (70_000, 431)])
+async def test_headers_are_bounded(size: int, status: int) -> None:
+    async with serving(application_of(ENDPOINTS)) as url:
+        lines = ["POST /echo HTTP/1.1", "host: localhost", JSON, "content-length: 0"]
+        assert (await ask(url, [*lines, f"x-much: {'m' * size}"]))[0] == status
+
+
 MEDIA = [
     ("application/json", 200),
     ("Application/JSON; charset=utf-8", 200),

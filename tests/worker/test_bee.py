@@ -12,7 +12,7 @@ from rbee import bee
 from tests.bee import known_answers as known
 from tests.http import ask, listening
 from tests.processes import Started
-from tests.worker.bees import infer, status, until
+from tests.worker.bees import infer, request, status, until
 
 
 @pytest.mark.parametrize("prompt", known.ANSWERS)
@@ -192,3 +192,13 @@ def test_afterwards_every_slot_is_free(bee_worker: Started) -> None:
     now = status(bee_worker.url)
     assert (now["slots"], now["waiting"], now["jobs"], now["state"]) == (4, 0, [], "ready")
     assert (now["model"], now["context"], now["step_age_s"]) == ("bee", 2048, 0)
+
+
+def test_an_answer_that_cannot_keep_to_its_grammar_fails_and_does_not_merely_end(
+    bee_worker: Started,
+) -> None:
+    """llguidance gives up where a literal spells one of the model's special tokens."""
+    body = request("Hi", grammar='root ::= "<tool_call>x"', stream=False)
+    found = ask("POST", f"{bee_worker.url}/v1/infer", body)
+    assert found.status == 500
+    assert "doesn't satisfy the grammar" in found.json()["error"]["message"]

@@ -48,8 +48,13 @@ class Constraint:
         self._matcher.consume_token(token)
 
     @property
+    def failure(self) -> str:
+        """Why the text no longer fits (llguidance gave up); empty while all is well."""
+        return str(self._matcher.get_error()).partition("\n")[0] if self._matcher.is_error() else ""
+
+    @property
     def complete(self) -> bool:
-        """Nothing can follow any more."""
+        """Nothing can follow any more; also so after a failure."""
         return bool(self._matcher.is_stopped())
 
 

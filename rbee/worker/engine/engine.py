@@ -106,10 +106,11 @@ class Engine:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, wait_s: float = 10.0) -> None:
-        """End after the current step. Idempotent."""
+    def stop(self, wait_s: float = 10.0) -> bool:
+        """End after the current step; False when that has not ended in time. Idempotent."""
         self.send(_Stop())
         self._thread.join(wait_s)
+        return not self._thread.is_alive()
 
     def send(self, command: Command) -> None:
         """Hand a command over; from any thread."""
@@ -190,9 +191,9 @@ class Engine:
         self._planner.advance(batch)
         return [self._next_token(number, line) for number, line in batch.ripe]
 
-    def _fail(self, line: Line, exc: DecodeFailed) -> Update:
+    def _fail(self, line: Line, why: object) -> Update:
         self._forget(line)
-        error = RbeeError(f"The engine could not compute this request: {exc}.")
+        error = RbeeError(f"The engine could not compute this request: {why}.")
         return Update(line.request, line.choice, error=error)
 
     def _forget(self, line: Line) -> None:
@@ -207,6 +208,8 @@ class Engine:
         line.answer.append(token)
         if start.constraint is not None:
             start.constraint.accept(token)
+            if start.constraint.failure:
+                return self._fail(line, start.constraint.failure)
         vocabulary = self._backend.vocabulary
         if vocabulary.is_end(token):
             update.tokens, update.finish = [], "stop"
