@@ -22,6 +22,7 @@ from rbee.errors import Usage
 QUEEN_PORT, HIVE_PORT, WORKER_PORT = 7833, 7835, 8080
 QUEEN_URL = f"http://127.0.0.1:{QUEEN_PORT}"
 HIVE_URL = f"http://127.0.0.1:{HIVE_PORT}"
+DEFAULT_CONTEXT = 4_096
 OTHER_ENV = frozenset({"RBEE_HOME", "RBEE_QUEEN_URL", "RBEE_HIVE_URL", "RBEE_CONFIG"})
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -130,6 +131,11 @@ class WorkerConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Requests that may wait for a slot; one more is answered 429."""
     parent: Annotated[int, Meta(ge=0)] = 0
     """The process that must live for this one to live; 0: none."""
+
+
+def context_of(trained: int) -> int:
+    """Tokens for one request when nobody says: what the model was trained for, within reason."""
+    return min(trained or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
 
 
 C = TypeVar("C", QueenConfig, HiveConfig, WorkerConfig)

@@ -4,7 +4,7 @@
     org/repo                any file of that repository (one is chosen, or the choice is asked for)
     org/repo:QUANT          the file of that quantisation
     org/repo/dir/file.gguf  exactly that file
-    name.gguf, dir/x.gguf   a file somebody put into the models folder
+    name.gguf, dir/x.gguf   a file somebody put into the models folder (also without `.gguf`)
 
 A name never becomes a path before `parse` has accepted it: no `..`, no absolute path, no NUL, no
 backslash, bounded length.
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rbee.contracts.fleet import ModelEntry
-from rbee.errors import BadRequest, ModelAmbiguous, ModelNotFound
+from rbee.errors import BadModelFile, BadRequest, ModelAmbiguous, ModelNotFound
 
 MAX_LENGTH = 512
 PREFERRED = ("Q4_K_M", "Q8_0", "Q5_K_M", "Q6_K", "Q4_0", "F16", "BF16")
@@ -44,6 +44,9 @@ def parse(name: str) -> Reference:
     """Read a model's name; raises `BadRequest` saying what is wrong with it."""
     if not name or len(name) > MAX_LENGTH:
         raise _bad(name, f"it has {len(name)} characters; 1 to {MAX_LENGTH} are allowed")
+    if "://" in name:
+        hint = "name the repository: org/repo"
+        raise BadRequest("A URL is no model's name.", hint=hint, path="$.model")
     body, colon, quant = name.partition(":")
     if colon and not _QUANT.match(quant):
         raise _bad(name, "after the colon stands a quantisation such as Q4_K_M")
@@ -74,9 +77,9 @@ def _bad(name: str, why: str) -> BadRequest:
 
 def matches(reference: Reference, entry: ModelEntry) -> bool:
     """Whether `entry` is one of the files that `reference` may mean."""
-    if entry.id == reference.name:
+    if entry.id in (reference.name, f"{reference.name}.gguf"):
         return True
-    if reference.file or not reference.repo:
+    if entry.problem or reference.file or not reference.repo:
         return False
     if not entry.id.startswith(reference.repo + "/"):
         return False
@@ -93,7 +96,7 @@ def resolve(name: str, entries: Sequence[ModelEntry]) -> ModelEntry:
     found = [e for e in entries if matches(reference, e)]
     if not found:
         raise unknown(name, (e.id for e in entries))
-    exact = [e for e in found if e.id == name]
+    exact = [e for e in found if e.id in (name, f"{name}.gguf")]
     if exact or len(found) == 1:
         return (exact or found)[0]
     for quant in PREFERRED:
@@ -106,6 +109,15 @@ def resolve(name: str, entries: Sequence[ModelEntry]) -> ModelEntry:
     raise ModelAmbiguous(
         f"Several files fit {name!r}: {', '.join(sorted(e.id for e in found)[:8])}.",
         hint=f"name one of them, or a quantisation: {reference.repo}:QUANT",
+        path="$.model",
+    )
+
+
+def unusable(entry: ModelEntry) -> BadModelFile:
+    """The error for a file that is there and cannot be loaded."""
+    return BadModelFile(
+        f"{entry.id}: {entry.problem}",
+        hint=f"rbee model delete {entry.id}, and fetch it anew",
         path="$.model",
     )
 

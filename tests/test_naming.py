@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from rbee.contracts.fleet import ModelEntry
 from rbee.errors import BadRequest, ModelAmbiguous, ModelNotFound
-from rbee.naming import MAX_LENGTH, PREFERRED, Reference, matches, parse, resolve, unknown
+from rbee.naming import (
+    MAX_LENGTH,
+    PREFERRED,
+    Reference,
+    matches,
+    parse,
+    resolve,
+    unknown,
+    unusable,
+)
 
 NAMES = {
     "bee": Reference("bee"),
@@ -25,6 +34,7 @@ NAMES = {
 }
 
 HOSTILE = [
+    "https://example.org/org/repo",
     "",
     ".",
     "..",
@@ -176,3 +186,16 @@ def test_many_known_names_are_cut_in_the_message() -> None:
     exc = unknown("x" * 10_000, (f"m{i:04}" for i in range(5_000)))
     assert len(exc.message) < 400
     assert "4988 more" in exc.message
+
+
+def test_a_file_may_be_named_without_its_suffix() -> None:
+    entry = ModelEntry(id="mine.gguf", file="/m/mine.gguf", size=1)
+    assert resolve("mine", [entry]) is entry
+
+
+def test_a_broken_file_is_found_by_its_own_name_only() -> None:
+    broken = ModelEntry(id="org/repo/a-Q8_0.gguf", file="", size=1, quantisation="", problem="cut")
+    sound = ModelEntry(id="org/repo/b-Q8_0.gguf", file="", size=1, quantisation="Q8_0")
+    assert resolve("org/repo", [broken, sound]) is sound
+    assert resolve("org/repo/a-Q8_0.gguf", [broken, sound]) is broken
+    assert "cut" in unusable(broken).message

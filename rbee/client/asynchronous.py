@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from rbee.client import requests
+from rbee.client.transport import MUTE
 from rbee.contracts import answers, fleet, operations
 from rbee.contracts.events import AnyEvent, Done, Failed
 from rbee.contracts.worker_api import Vectors
-from rbee.errors import Upstream
+from rbee.errors import Late, Upstream
 from rbee.wire.http import SILENCE_S, Http
 from rbee.wire.problems import from_failed
 
@@ -192,7 +193,12 @@ class AsyncClient:
         if not isinstance(operation, requests.LONG):
             kind = requests.ANSWERS[type(operation)]
             url = self._jobs(operation)
-            return await self._http.call("POST", url, kind, operation, timeout_s=self._silence_s)
+            limit_s = requests.silence_of(operation, self._silence_s)
+            try:
+                return await self._http.call("POST", url, kind, operation, timeout_s=limit_s)
+            except Late as exc:
+                exc.hint = exc.hint or MUTE
+                raise
         async with self.events(operation) as stream:
             async for event in stream:
                 if isinstance(event, Failed):

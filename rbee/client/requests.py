@@ -35,6 +35,13 @@ LONG = (operations.Infer, operations.WorkerSpawn, operations.ModelDownload)
 WHOLE_SILENCES = 20
 """Vectors come in one piece, and their model may have to be loaded first: so many times longer may
 their answer be silent."""
+QUICK_S = 5.0
+"""`status` is answered out of memory: a server that takes longer is none of ours, or wedged."""
+
+
+def silence_of(operation: operations.AnyOperation, silence_s: float) -> float:
+    """How long the answer to `operation` may be silent, for a client that allows `silence_s`."""
+    return min(silence_s, QUICK_S) if isinstance(operation, operations.Status) else silence_s
 
 
 def queen_address(given: str = "") -> str:

@@ -153,7 +153,8 @@ class Client:
 
     def ask_raw(self, operation: operations.AnyOperation) -> bytes:
         """The same as the server wrote it; for operations that take no time."""
-        return call("POST", self._jobs(operation), operation, silence_s=self._silence_s)
+        silence_s = requests.silence_of(operation, self._silence_s)
+        return call("POST", self._jobs(operation), operation, silence_s=silence_s)
 
     def events(self, operation: operations.AnyOperation) -> Events:
         """An operation's events."""

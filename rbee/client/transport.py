@@ -20,6 +20,7 @@ from rbee.wire.problems import from_reply
 CONNECT_S = 5.0
 SILENCE_S = 30.0
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
+MUTE = "something else may be listening there"
 JOB_HEADER = "X-Rbee-Job-Id"
 
 
@@ -150,6 +151,8 @@ class _Exchange:
         try:
             self._connection.request(self._method, self._path, self._body, self._headers)
             self.response = self._connection.getresponse()
+        except TimeoutError as exc:
+            raise self._mute() from exc
         except (OSError, http.client.HTTPException) as exc:
             raise self._broken(exc) from exc
         if self.response.status >= 400:
@@ -173,8 +176,11 @@ class _Exchange:
 
     def _broken(self, exc: Exception) -> RbeeError:
         if isinstance(exc, TimeoutError):
-            return Late(f"{self.url} said nothing for {self._silence_s:.0f} s.")
+            return self._mute("")
         return Upstream(f"The connection to {self.url} broke: {type(exc).__name__} {exc}.")
+
+    def _mute(self, hint: str = MUTE) -> Late:
+        return Late(f"{self.url} said nothing for {self._silence_s:.0f} s.", hint=hint)
 
 
 def _gone(message: str) -> ServerGone:

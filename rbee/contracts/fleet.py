@@ -41,6 +41,8 @@ class ModelEntry(Struct, kw_only=True):
     context: int = 0
     """Tokens the model was trained for; 0 when the header does not say."""
     embedded: bool = False
+    problem: str = ""
+    """Why the file cannot be loaded; empty when it can."""
     loaded_by: list[Name] = []
     """Ids of the workers that run it."""
 
@@ -149,6 +151,7 @@ class ModelStatus(Struct, kw_only=True):
     context: int
     hives: list[str]
     workers: list[str]
+    problem: str = ""
 
 
 class QueueStatus(Struct):

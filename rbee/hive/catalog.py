@@ -19,7 +19,7 @@ from rbee.contracts.fleet import ModelEntry
 from rbee.errors import BadModelFile, ModelInUse, ModelProtected, Unavailable, Usage
 from rbee.hive.hashes import BLOCK, Hashes, digest_of
 from rbee.hive.shelf import Found, Shelf, quantisation
-from rbee.naming import parse, resolve
+from rbee.naming import parse, resolve, unusable
 
 log = logging.getLogger(__name__)
 LOOK_S = 5.0
@@ -58,9 +58,9 @@ class Catalog:
             self._changed()
 
     def entries(self) -> list[ModelEntry]:
-        """What can be loaded, as of the last look; `bee` first."""
+        """What is there, as of the last look; `bee` first. Files that cannot be loaded say why."""
         loaded = self._loaded()
-        made = [self._entry(f) for f in self._found.values() if f.header is not None]
+        made = [self._entry(f) for f in self._found.values()]
         return [
             msgspec.structs.replace(entry, loaded_by=list(loaded.get(entry.id, ())))
             for entry in (self._bee, *made)
@@ -69,15 +69,10 @@ class Catalog:
     def find(self, name: str) -> ModelEntry:
         """The entry a name means. Raises as `naming.resolve`, and `BadModelFile` for a file that
         is there and cannot be loaded."""
-        parse(name)
-        broken = self._found.get(name)
-        if broken is not None and broken.fault:
-            raise BadModelFile(
-                f"{name}: {broken.fault}",
-                hint=f"rbee model delete {name}, and fetch it anew",
-                path="$.model",
-            )
-        return resolve(name, self.entries())
+        entry = resolve(name, self.entries())
+        if entry.problem:
+            raise unusable(entry)
+        return entry
 
     async def identify(self, entry: ModelEntry, report: Callable[[int, int], None]) -> ModelEntry:
         """The entry with its sha256, read now if need be."""
@@ -102,8 +97,7 @@ class Catalog:
         """
         parse(name)
         await self.refresh()
-        broken = self._found.get(name)
-        wanted = name if broken is not None and broken.fault else self.find(name).id
+        wanted = resolve(name, self.entries()).id
         self._check_free(wanted)
         try:
             await anyio.to_thread.run_sync(_remove, self._found[wanted].path, self.folder)
@@ -149,9 +143,7 @@ class Catalog:
 
     def _check_free(self, model_id: str) -> None:
         if model_id == bee.ID:
-            raise ModelProtected(
-                "bee is part of rbee and cannot be deleted.", hint="it takes four megabytes"
-            )
+            raise ModelProtected("bee is part of rbee and cannot be deleted.", path="$.model")
         holders = self._loaded().get(model_id, ())
         if holders:
             raise ModelInUse(
@@ -160,7 +152,10 @@ class Catalog:
             )
 
     def _entry(self, found: Found) -> ModelEntry:
-        assert found.header is not None
+        if found.header is None:
+            return ModelEntry(
+                id=found.id, file=str(found.path), size=found.stamp.size, problem=found.fault
+            )
         return ModelEntry(
             id=found.id,
             file=str(found.path),

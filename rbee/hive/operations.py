@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, assert_never
 
-from rbee.config import HiveConfig
+from rbee.config import HiveConfig, context_of
 from rbee.contracts.answers import Deleted, ModelEntries, Spawned, WorkerProcesses
 from rbee.contracts.events import Progress, Unit
 from rbee.contracts.fleet import ModelEntry
@@ -95,7 +95,7 @@ class Operations:
             sha256=entry.sha256,
             device=device,
             slots=operation.slots or self._config.slots,
-            context=operation.context or self._config.context,
+            context=operation.context or self._config.context or context_of(entry.context),
             threads=self._config.threads,
             gpu_layers=-1 if asked is None else asked,
         )

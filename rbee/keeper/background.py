@@ -7,6 +7,7 @@ before anything is signalled. Only the holder of the lock reads or writes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -29,6 +30,7 @@ CLOCK_SLACK_S = 60.0
 STOP_LIMIT_S = 12.0
 """A drain and the hive's own patience with its workers, 5 s each, and a little."""
 KILL_LIMIT_S = 5.0
+FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
 
 
 class Background(Struct, kw_only=True):
@@ -138,7 +140,19 @@ def locked() -> Iterator[None]:
             if time.monotonic() > end:
                 raise Late(f"Another rbee has held {file.name} for {LOCK_LIMIT_S:.0f} s.")
             time.sleep(POLL_S)
+        with _named():
+            yield
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    """A full disk is found out by a write, and the system then names no file: name the folder."""
+    try:
         yield
+    except OSError as exc:
+        if exc.errno in FULL and exc.filename is None:
+            exc.filename = str(paths.state_dir())
+        raise
 
 
 def _try_lock(file: IO[bytes]) -> bool:

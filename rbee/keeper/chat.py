@@ -1,8 +1,11 @@
 """`rbee chat`: a conversation, a line at a time, on a terminal or from a pipe.
 
 1. Ctrl-C stops the answer that is being written; what was said of it stays in the history.
-2. Ctrl-D or /exit leaves; /reset forgets; a question that failed is not remembered.
-3. From a pipe every line is a question, and the exit code says whether all were answered.
+2. Ctrl-D, /exit or Ctrl-C twice at the prompt leaves; /reset forgets; a question that failed is
+   not remembered.
+3. A model that nobody has is told before the first question, where its name could mean no
+   repository and there is a fleet to ask.
+4. From a pipe every line is a question, and the exit code says whether all were answered.
 """
 
 from __future__ import annotations
@@ -15,12 +18,13 @@ from typing import Any
 
 import click
 
+from rbee import naming
 from rbee.client.requests import Collected
 from rbee.client.sync import Client
 from rbee.client.transport import Events
 from rbee.contracts.events import AnyEvent
 from rbee.contracts.operations import Infer
-from rbee.errors import RbeeError, Usage
+from rbee.errors import RbeeError, ServerGone, Usage
 from rbee.keeper.cli import report
 from rbee.keeper.infer import begun
 from rbee.keeper.options import checked, client, json_option, queen_option
@@ -67,6 +71,7 @@ def chat(queen: str, as_json: bool, system: str | None, **options: Any) -> None:
     """Talk with a model."""
     asker = client(queen)
     conversation = Conversation(options, system)
+    _must_be_known(asker, options["model"])
     worst = 0
     for text in _lines():
         if text == "/exit":
@@ -77,16 +82,32 @@ def chat(queen: str, as_json: bool, system: str | None, **options: Any) -> None:
         elif text.startswith("/"):
             _note(HELP)
         elif text:
-            worst = max(worst, _turn(asker, conversation, text, as_json))
+            worst = max(worst, _turn(asker, conversation, text, as_json, not queen))
     if worst and not sys.stdin.isatty():
         raise click.exceptions.Exit(worst)
 
 
-def _turn(asker: Client, conversation: Conversation, text: str, as_json: bool) -> int:
+def _must_be_known(asker: Client, model: str) -> None:
+    """Raises `ModelNotFound` when no hive has `model`. Without a hive, one may yet be started."""
+    if model == "bee" or "/" in model:
+        return
+    naming.parse(model)
+    try:
+        fleet = asker.status()
+    except ServerGone:
+        return
+    known = [entry.id for entry in fleet.models]
+    if fleet.hives and model not in known:
+        raise naming.unknown(model, known)
+
+
+def _turn(
+    asker: Client, conversation: Conversation, text: str, as_json: bool, may_start: bool
+) -> int:
     """Ask and show one answer; returns the exit code that it deserves."""
     heard = Collected()
     try:
-        with begun(asker, conversation.ask(text)) as events:
+        with begun(asker, conversation.ask(text), may_start) as events:
             if as_json:
                 show_json(events, sys.stdout, heard.feed)
             else:
@@ -118,15 +139,22 @@ def _lines() -> Iterator[str]:
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - gives input() its history and its arrow keys
     _note(HELP)
+    interrupted = False
     while True:
         try:
-            yield input("> ").strip()
+            text = input("> ").strip()
         except EOFError:
             sys.stdout.write("\n")
             return
         except KeyboardInterrupt:
             sys.stdout.write("\n")
-            _note(HELP)
+            if interrupted:
+                raise
+            interrupted = True
+            _note("Ctrl-C again leaves")
+        else:
+            interrupted = False
+            yield text
 
 
 def _note(text: str) -> None:

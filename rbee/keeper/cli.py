@@ -19,6 +19,7 @@ import click
 
 from rbee import __version__
 from rbee.errors import RbeeError, Usage
+from rbee.keeper.group import Group
 from rbee.keeper.serve import Serving
 from rbee.keeper.text import clean
 
@@ -41,7 +42,7 @@ COMMANDS = {
 """Command to where it is defined, in the order of `rbee --help`."""
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group whose commands are imported on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -30,7 +30,9 @@ from rbee.keeper.show import size
 from rbee.wire import codec
 
 LLAMA_LIMIT_S = 60.0
-LOW_DISK_BYTES = 5 * 1024**3
+FULL_DISK_BYTES = 100 * 1024**2
+LOW_DISK_BYTES = 1024**3
+"""Models are large: less room than this is worth a word."""
 ASK_LLAMA = """
 import llama_cpp
 print(llama_cpp.__version__, "gpu" if llama_cpp.llama_supports_gpu_offload() else "cpu")
@@ -126,9 +128,16 @@ def home() -> Iterator[Finding]:
             hint = "set RBEE_HOME to a folder that you may write"
             yield Finding(check=name, state="bad", said=f"{folder}: {exc.strerror}", hint=hint)
             continue
-        low = name == "models" and free < LOW_DISK_BYTES
-        said = f"{folder}, {size(free)} free"
-        yield Finding(check=name, state="note" if low else "ok", said=said)
+        yield room(name, folder, free)
+
+
+def room(name: str, folder: Path, free: int) -> Finding:
+    """What `free` bytes mean for that folder."""
+    said = f"{folder}, {size(free)} free"
+    if free < FULL_DISK_BYTES:
+        return Finding(check=name, state="bad", said=said, hint="free some room on that disk")
+    low = name == "models" and free < LOW_DISK_BYTES
+    return Finding(check=name, state="note" if low else "ok", said=said)
 
 
 def settings() -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """`rbee infer`: a prompt in, tokens out, as fast as they come.
 
-Nothing running at a local address is no error: the stack is started in the background first.
+Nothing running at a local address is no error: the stack is started in the background first. Only
+an address given by `--queen` is taken at its word: a slip there shall not start a second queen.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from rbee.errors import NoHive, NotJson, ServerGone, Usage
 from rbee.keeper.options import checked, client, json_option, queen_option
 from rbee.keeper.show import show_any
 from rbee.wire import codec
+
+NOBODY = "check --queen, or start one there with: rbee up"
 
 
 @click.command()
@@ -41,7 +44,7 @@ from rbee.wire import codec
 def infer(prompt: str, queen: str, as_json: bool, **options: Any) -> None:
     """Generate text from PROMPT; `-` reads it from stdin."""
     operation = operation_of(sys.stdin.read() if prompt == "-" else prompt, options)
-    with begun(client(queen), operation) as events:
+    with begun(client(queen), operation, may_start=not queen) as events:
         show_any(events, as_json)
 
 
@@ -68,11 +71,14 @@ def messages(system: str | None, text: str) -> list[dict[str, str]]:
     return [*first, {"role": "user", "content": text}]
 
 
-def begun(asker: Client, operation: Infer) -> Events:
-    """The answer's events; starts what is missing of a local stack first."""
+def begun(asker: Client, operation: Infer, may_start: bool) -> Events:
+    """The answer's events; starts what is missing of a local stack first, where it may."""
     try:
         return asker.events(operation)
-    except (ServerGone, NoHive):
+    except (ServerGone, NoHive) as exc:
+        if not may_start:
+            exc.hint = NOBODY if isinstance(exc, ServerGone) else exc.hint
+            raise
         from rbee.keeper import stack
 
         if not stack.ensure(asker.queen, asker.hive):

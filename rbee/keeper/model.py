@@ -7,13 +7,15 @@ import click
 from rbee.contracts.answers import ModelEntries
 from rbee.contracts.fleet import ModelEntry
 from rbee.contracts.operations import ModelDelete, ModelDownload, ModelGet, ModelList
+from rbee.errors import ModelNotFound
+from rbee.keeper.group import Group
 from rbee.keeper.options import checked, client, hive_options, json_option
 from rbee.keeper.show import show_any, show_lines, size
 from rbee.keeper.status import print_raw
 from rbee.wire import codec
 
 
-@click.group()
+@click.group(cls=Group)
 def model() -> None:
     """Fetch, list and delete the models of a hive."""
 
@@ -26,8 +28,12 @@ def model() -> None:
 def download(name: str, hive_id: str | None, queen: str, hive: str, as_json: bool) -> None:
     """Fetch NAME: org/repo, org/repo:Q4_K_M or org/repo/file.gguf."""
     operation = checked(ModelDownload, model=name, hive_id=hive_id)
-    with client(queen, hive).events(operation) as events:
-        done = show_any(events, as_json)
+    try:
+        with client(queen, hive).events(operation) as events:
+            done = show_any(events, as_json)
+    except ModelNotFound as exc:
+        exc.hint = exc.hint if "/" in name else "a repository looks like org/repo"
+        raise
     if not as_json:
         made: ModelEntry = codec.convert(done.result, ModelEntry)
         show_lines(f"{made.id} ({size(made.size)}, sha256 {made.sha256[:12] or 'being read'})")
@@ -72,6 +78,7 @@ def get(name: str, hive_id: str | None, queen: str, hive: str, as_json: bool) ->
         ("quantisation", found.quantisation),
         ("context", str(found.context)),
         ("loaded by", ", ".join(found.loaded_by)),
+        *([("why not", found.problem)] if found.problem else []),
     ]
     tables.show(tables.facts(pairs))
 

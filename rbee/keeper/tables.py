@@ -18,7 +18,12 @@ from rbee.keeper.text import line
 
 PLAIN_WIDTH = 10_000
 """Without a terminal nothing is wrapped: another program reads it."""
+SHORT = 60
+"""Characters of a reason in a list; whoever asks for one thing is told the whole."""
+RUNS = ("starting", "ready", "draining", "stopping")
 GOOD, BAD = "green", "red"
+WHY_NOT = ("WHY NOT",)
+"""A column that lists of models have only when one of them cannot be used."""
 STATES = {"ready": GOOD, "failed": BAD, "backoff": BAD, "starting": "yellow"}
 
 
@@ -98,7 +103,8 @@ def _workers(status: FleetStatus) -> RenderableType:
 
 
 def _models(status: FleetStatus) -> RenderableType:
-    columns = ("ID", "SIZE", "QUANT", "CONTEXT", "HIVES", "WORKERS")
+    broken = any(m.problem for m in status.models)
+    columns = ("ID", "SIZE", "QUANT", "CONTEXT", "HIVES", "WORKERS", *WHY_NOT[:broken])
     rows = [
         (
             m.id,
@@ -107,14 +113,15 @@ def _models(status: FleetStatus) -> RenderableType:
             str(m.context),
             ", ".join(m.hives),
             ", ".join(m.workers),
+            *[short(m.problem)][:broken],
         )
         for m in status.models
     ]
     return table("models", columns, rows) if rows else Text("no models")
 
 
-def processes(found: Sequence[WorkerProcess]) -> RenderableType:
-    """What `rbee worker list` shows."""
+def processes(found: Sequence[WorkerProcess], whole: bool = False) -> RenderableType:
+    """What `rbee worker list` shows; `whole` leaves reasons as long as they are."""
     if not found:
         return Text("no workers on this hive")
     columns = ("ID", "MODEL", "STATE", "PID", "ADDRESS", "DEVICE", "SLOTS", "MEMORY", "UP", "WHY")
@@ -127,9 +134,9 @@ def processes(found: Sequence[WorkerProcess]) -> RenderableType:
             p.url,
             p.device,
             str(p.slots),
-            size(p.rss_bytes),
-            age(p.uptime_s),
-            p.reason,
+            size(p.rss_bytes) if p.state in RUNS else "",
+            age(p.uptime_s) if p.state in RUNS else "",
+            p.reason if whole else short(p.reason),
         )
         for p in found
     ]
@@ -138,7 +145,8 @@ def processes(found: Sequence[WorkerProcess]) -> RenderableType:
 
 def models(found: Sequence[ModelEntry]) -> RenderableType:
     """What `rbee model list` shows."""
-    columns = ("ID", "SIZE", "QUANT", "CONTEXT", "SHA256", "LOADED BY")
+    broken = any(m.problem for m in found)
+    columns = ("ID", "SIZE", "QUANT", "CONTEXT", "SHA256", "LOADED BY", *WHY_NOT[:broken])
     rows = [
         (
             m.id,
@@ -147,6 +155,7 @@ def models(found: Sequence[ModelEntry]) -> RenderableType:
             str(m.context or ""),
             m.sha256[:12],
             ", ".join(m.loaded_by),
+            *[short(m.problem)][:broken],
         )
         for m in found
     ]
@@ -161,6 +170,12 @@ def facts(pairs: Iterable[tuple[str, str]]) -> Table:
     for name, value in pairs:
         made.add_row(Text(name), Text(line(value)))
     return made
+
+
+def short(text: str) -> str:
+    """A reason on one line of a list."""
+    said = " ".join(text.split())
+    return said if len(said) <= SHORT else said[: SHORT - 1].rstrip() + "…"
 
 
 def age(seconds: float) -> str:

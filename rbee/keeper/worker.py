@@ -16,6 +16,7 @@ from rbee.contracts.operations import (
     WorkerSpawn,
 )
 from rbee.errors import Usage
+from rbee.keeper.group import Group
 from rbee.keeper.options import checked, client, hive_options, json_option
 from rbee.keeper.show import show_any, show_lines
 from rbee.keeper.status import print_raw
@@ -23,7 +24,7 @@ from rbee.keeper.text import clean
 from rbee.wire import codec
 
 
-@click.group()
+@click.group(cls=Group)
 def worker() -> None:
     """Start, list and stop the workers of a hive."""
 
@@ -80,7 +81,7 @@ def get(queen: str, hive: str, as_json: bool, **named: Any) -> None:
     from rbee.keeper import tables
 
     found: WorkerProcess = codec.decode(raw, WorkerProcess)
-    tables.show(tables.processes([found]))
+    tables.show(tables.processes([found], whole=True))
     for text in found.log_tail:
         sys.stdout.write(f"  {clean(text)}\n")
 

@@ -74,7 +74,7 @@ class Errand:
         """Whether the fleet shows what came of it."""
         if self.kind == "spawn":
             return any(w.id == self.fruit for w in fleet.workers)
-        return any(e.id == self.fruit for e in fleet.entries)
+        return any(e.id == self.fruit and not e.problem for e in fleet.entries)
 
 
 class Errands:

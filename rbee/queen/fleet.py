@@ -53,7 +53,9 @@ class Fleet:
         found: dict[str, ModelEntry] = {}
         for hive in self.hives:
             for entry in hive.models:
-                found.setdefault(entry.id, entry)
+                known = found.setdefault(entry.id, entry)
+                if known.problem and not entry.problem:
+                    found[entry.id] = entry
         for worker in (*self.workers, *self.hesitant):
             made = ModelEntry(id=worker.model, file="", size=0, sha256=worker.sha256)
             found.setdefault(worker.model, made)

@@ -87,4 +87,7 @@ def broke(exc: RbeeError) -> bool:
 
 
 def gone(worker: WorkerBeat, why: str) -> WorkerGone:
-    return WorkerGone(f"Worker {worker.id!r} at {worker.url} is gone: {why}")
+    return WorkerGone(
+        f"Worker {worker.id!r} at {worker.url} is gone: {why}",
+        hint="ask again: a crashed worker is started anew by its hive",
+    )

@@ -111,6 +111,7 @@ def models_of(fleet: Fleet) -> list[ModelStatus]:
             context=e.context,
             hives=hives.get(e.id, []),
             workers=[w.id for w in fleet.holders.get(e.id, ())],
+            problem=e.problem,
         )
         for e in fleet.entries
     ]

@@ -1,6 +1,6 @@
 """Where a request goes: a pure decision over the fleet's picture. The branches, in this order:
 
-1. The name must be a name, and unambiguous.
+1. The name must be a name, unambiguous, and not that of a broken file.
 2. A hive, a worker or a device that is asked for must be there.
 3. The least loaded worker that holds the model, fits the wishes and has a free slot: Assign.
 4. All of them are full: Wait.
@@ -89,6 +89,8 @@ def choose(need: Need, fleet: Fleet, leased: Leased) -> Decision:
     except RbeeError as exc:
         return Refuse(exc)
     if entry is not None:
+        if entry.problem:
+            return Refuse(naming.unusable(entry))
         found = _among_workers(need, fleet, leased, entry.id)
         if found is not None:
             return found
@@ -97,7 +99,7 @@ def choose(need: Need, fleet: Fleet, leased: Leased) -> Decision:
         return _absent(_wrong_worker(need, fleet), fleet)
     fitting = [h for h in hives if any(device_fits(d.id, need.device) for d in h.devices)]
     if entry is not None:
-        having = [h for h in fitting if any(m.id == entry.id for m in h.models)]
+        having = [h for h in fitting if _has(h, entry.id)]
         if having:
             return Spawn(_roomiest(having, need.device, entry.size), entry.id, need.device)
     if hives and not fitting:
@@ -105,6 +107,10 @@ def choose(need: Need, fleet: Fleet, leased: Leased) -> Decision:
     if reference.downloadable and fitting and fleet.settled:
         return Download(_roomiest(fitting, need.device, 0), need.model)
     return _absent(_nobody(need, fleet, reference.downloadable), fleet)
+
+
+def _has(hive: HiveBeat, model: str) -> bool:
+    return any(m.id == model and not m.problem for m in hive.models)
 
 
 def _check_wishes(need: Need, fleet: Fleet) -> None:

@@ -122,7 +122,8 @@ function fill(td, cell) {
       }
       button.disabled = false;
     });
-    td.append(button);
+    td.replaceChildren(button);
+    td.className = "";
     return;
   }
   const text = String(cell?.text ?? cell ?? "");

@@ -1,4 +1,5 @@
-// The hive's page: its workers, which can be stopped, and its models, which can be started.
+// The hive's page: its workers, which can be stopped, and its models, which can be started
+// unless their file cannot be used: then the page says why.
 
 import { age, at, get, operate, poll, size, state, table } from "/ui/common.js";
 
@@ -26,7 +27,10 @@ function model(entry) {
     await operate({ operation: "worker_spawn", model: entry.id }, SPAWN_LIMIT_MS);
     await again();
   };
-  return { key: entry.id, cells: [...cells, ...more, { button: "Start a worker", act: start }] };
+  const last = entry.problem
+    ? { text: entry.problem, className: "bad" }
+    : { button: "Start a worker", act: start };
+  return { key: entry.id, cells: [...cells, ...more, last] };
 }
 
 const again = poll(async () => {

@@ -36,5 +36,5 @@ poll(async () => {
   table(at("hives"), HIVES, fleet.hives.map(hive), "No hive yet. Add one: rbee serve --role hive --queen URL");
   table(at("workers"), WORKERS, fleet.workers.map(worker), "No worker; the first request starts one.");
   table(at("models"), MODELS, fleet.models.map(model), "No model is known.");
-  talk.models(fleet.models.map((entry) => entry.id));
+  talk.models(fleet.models.filter((entry) => !entry.problem).map((entry) => entry.id));
 }, 1000);

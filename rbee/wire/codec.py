@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 import msgspec
+import msgspec.inspect
 
 from rbee.errors import Invalid, NotJson, RbeeError
 
@@ -38,21 +39,48 @@ def decode(body: bytes, kind: type[T] | Any) -> T:
         value: T = _decoder(cast(Hashable, kind)).decode(body)
         return value
     except msgspec.ValidationError as exc:
-        raise _invalid(str(exc)) from exc
+        raise _invalid(str(exc), kind) from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise NotJson(f"The body is not JSON: {exc}.") from exc
     except RecursionError as exc:
         raise NotJson("The body is nested too deeply.") from exc
 
 
-def _invalid(text: str) -> RbeeError:
+def _invalid(text: str, kind: Any) -> RbeeError:
     """msgspec writes `what - at `$.path``, or `what - at `key` in `$.path``."""
     what, at, where = text.rpartition(" - at ")
     what, path = (what, where.rpartition("`$")[2].rstrip("`")) if at else (text, "")
     if field := _FIELD.search(what):
         path += f".{field[1]}"
+    hint = ""
+    if what.startswith(("Invalid enum value", "Invalid value")):
+        words = sorted(_words(msgspec.inspect.type_info(kind), path.rpartition(".")[2], set()))
+        hint = f"it is one of: {', '.join(words)}" if words else ""
     what, path = _short(what), _short(path)
-    return Invalid(f"{what} at ${path}.", path=f"${path}")
+    return Invalid(f"{what} at ${path}.", path=f"${path}", hint=hint)
+
+
+def _words(kind: Any, field: str, seen: set[Any]) -> set[str]:
+    """What a field of that name may say, anywhere in a type: its literals, or a union's tags."""
+    found: set[str] = set()
+    if isinstance(kind, msgspec.inspect.StructType) and kind.cls not in seen:
+        seen.add(kind.cls)
+        if kind.tag_field == field:
+            found.add(str(kind.tag))
+        for part in kind.fields:
+            if part.encode_name == field:
+                found |= _literals(part.type)
+            found |= _words(part.type, field, seen)
+    for inner in (*getattr(kind, "types", ()), getattr(kind, "item_type", None)):
+        found |= _words(inner, field, seen) if inner is not None else set()
+    inner = getattr(kind, "type", None)  # `Annotated`
+    return found | (_words(inner, field, seen) if inner is not None else set())
+
+
+def _literals(kind: Any) -> set[str]:
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return {str(value) for value in kind.values}
+    return {word for inner in getattr(kind, "types", ()) for word in _literals(inner)}
 
 
 def _short(text: str) -> str:
@@ -71,4 +99,4 @@ def convert(value: Any, kind: type[T] | Any) -> T:
         found: T = msgspec.convert(value, kind)
         return found
     except msgspec.ValidationError as exc:
-        raise _invalid(str(exc)) from exc
+        raise _invalid(str(exc), kind) from exc

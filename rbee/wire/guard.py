@@ -108,7 +108,7 @@ class Guard:
         if origin is None or method not in _WRITES:
             return
         if _address_in(origin) != host.strip().lower():
-            raise Forbidden(f"A page of {origin[:80]!r} may not write here.")
+            raise Forbidden(f"A page of {origin[:80].decode('latin-1')!r} may not write here.")
 
     def _check_body(self, method: str, headers: dict[bytes, bytes]) -> None:
         length = headers.get(b"content-length", b"")

@@ -176,4 +176,4 @@ async def _translated(url: str, call: Any) -> Any:
 
 
 def broken(url: str, exc: Exception) -> RbeeError:
-    return Upstream(f"The connection to {url} broke: {type(exc).__name__} {exc}.")
+    return Upstream(f"The connection to {url} broke ({type(exc).__name__}).")

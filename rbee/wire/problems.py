@@ -53,8 +53,11 @@ def from_reply(status: int, body: bytes, url: str) -> RbeeError:
     try:
         found = msgspec.json.decode(body, type=ProblemReply).error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        text = body[:200].decode("utf-8", "replace")
-        return from_code("upstream_failed", f"{url} answered {status}: {text!r}.")
+        return from_code(
+            "upstream_failed",
+            f"{url} answered {status}, and not as rbee does.",
+            hint="something else may be listening there; another port is another address",
+        )
     exc = from_code(found.code, found.message, hint=found.hint, path=_path(found.param or ""))
     exc.retry_after_s = found.retry_after_s
     return exc

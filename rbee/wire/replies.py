@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """`value` (a struct or builtins) as a JSON answer."""
-    return Response(encode(value), status, headers, media_type="application/json")
+    body = encode(value) + b"\n"  # a terminal's prompt then starts on a line of its own
+    return Response(body, status, headers, media_type="application/json")
 
 
 def error_reply(exc: RbeeError, status: int | None = None) -> Response:

@@ -22,7 +22,7 @@ import psutil
 from anyio.to_thread import run_sync
 
 from rbee import __version__, bee, gguf_header, naming, paths
-from rbee.config import WorkerConfig
+from rbee.config import WorkerConfig, context_of
 from rbee.contracts.fleet import WorkerBeat, WorkerState
 from rbee.errors import ModelNotFound, RbeeError, Usage
 from rbee.wire.beats import Beater
@@ -41,7 +41,6 @@ from rbee.worker.prepare import LoadedModel
 from rbee.worker.service import Service
 
 log = logging.getLogger(__name__)
-DEFAULT_CONTEXT = 4_096
 PORTS_TRIED = 1_000
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep the interpreter: the engine must not wait 5 ms for the event loop."""
@@ -61,7 +60,8 @@ async def opened(config: WorkerConfig) -> AsyncIterator[Served]:
         backend = await run_sync(partial(_load, config, path))
         model = described(config, path, backend)
     except RbeeError as exc:
-        _say(f"failed {encode(problem(exc)).decode()}")
+        if not sys.stdout.isatty():  # a person is told by the last line of stderr
+            _say(f"failed {encode(problem(exc)).decode()}")
         raise
     worker_id = config.id or f"worker-{secrets.token_hex(3)}"
     service = Service(model, worker_id, config.queue_limit)
@@ -130,11 +130,10 @@ def _load(config: WorkerConfig, path: Path) -> llama.LlamaBackend:
             shown = percent
             _say(f"progress {percent} 100")
 
-    trained = header.context or DEFAULT_CONTEXT
     return llama.LlamaBackend(
         path,
         slots=config.slots,
-        context=config.context or min(trained, DEFAULT_CONTEXT),
+        context=config.context or context_of(header.context),
         batch_tokens=config.batch_tokens,
         threads=config.threads or psutil.cpu_count(logical=False) or 1,
         device=_device(config),

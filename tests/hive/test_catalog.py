@@ -102,12 +102,13 @@ def test_what_is_hidden_partial_or_unnameable_is_passed_over(shop: Shop, tmp_pat
     run(test)
 
 
-def test_a_file_that_cannot_be_loaded_is_not_listed_but_explained(shop: Shop) -> None:
+def test_a_file_that_cannot_be_loaded_is_listed_with_the_reason(shop: Shop) -> None:
     async def test() -> None:
         shop.put("cut.gguf", BEE[: len(BEE) // 2])
         shop.put("zip.gguf", b"PK\x03\x04")
         shop.put("empty.gguf", b"")
-        assert await shop.ids() == ["bee"]
+        assert await shop.ids() == ["bee", "cut.gguf", "empty.gguf", "zip.gguf"]
+        assert [bool(e.problem) for e in shop.catalog.entries()] == [False, True, True, True]
         for name, said in (("cut", "truncated"), ("zip", "begins with"), ("empty", "truncated")):
             with pytest.raises(BadModelFile, match=said):
                 shop.catalog.find(f"{name}.gguf")

@@ -10,7 +10,7 @@ import pytest
 
 from rbee import __version__
 from rbee.keeper.cli import COMMANDS
-from tests.client.stub import done, stream, stub, token
+from tests.client.stub import Script, done, stream, stub, token
 from tests.keeper.command import Rbee, local
 
 HEAVY = {"aiohttp", "starlette", "uvicorn", "numpy", "rich", "anyio", "psutil", "platformdirs"}
@@ -102,6 +102,27 @@ def test_nobody_there_is_one_line_and_a_hint(rbee: Rbee, arguments: list[str]) -
     assert told.code == 1
     assert first.startswith("rbee: Nothing answers at http://127.0.0.1:")
     assert second.startswith("hint: rbee up")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [(["stauts"], "status"), (["worker", "lst"], "list"), (["model", "downlaod"], "download")],
+    ids=str,
+)
+def test_a_slip_of_the_finger_is_understood(rbee: Rbee, typed: list[str], meant: str) -> None:
+    told = rbee(*typed)
+    assert told.code == 2
+    assert told.err.endswith(f"No such command {typed[-1]!r}. Did you mean {meant!r}?\n")
+
+
+def test_a_port_that_stays_mute_is_told_soon(rbee: Rbee) -> None:
+    with stub(Script(b"", hold=True)) as server:
+        told = rbee("status", "--queen", server.url)
+    assert told.code == 1
+    assert told.err.splitlines() == [
+        f"rbee: {server.url}/v1/jobs said nothing for 5 s.",
+        "hint: something else may be listening there",
+    ]
 
 
 @pytest.mark.parametrize("command", ["up", "down", "infer"])

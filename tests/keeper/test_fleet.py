@@ -106,6 +106,16 @@ def test_models(fleet: Rbee) -> None:
     assert "bee" in kept.err
 
 
+def test_a_name_that_no_repository_has(fleet: Rbee) -> None:
+    told = fleet("model", "download", "nope")
+    assert (told.code, told.err.splitlines()[1:]) == (
+        1,
+        ["hint: a repository looks like org/repo"],
+    )
+    told = fleet("model", "download", "http://x/y.gguf")
+    assert (told.code, "A URL is no model's name." in told.err) == (1, True)
+
+
 def test_a_hive_by_its_id(fleet: Rbee) -> None:
     by_id = Rbee(fleet.home, fleet.queen, "http://127.0.0.1:1")
     assert "bee" in by_id("model", "list", "--hive", "nest").out

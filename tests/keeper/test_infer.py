@@ -118,6 +118,22 @@ def test_a_question_that_failed_is_not_remembered(rbee: Rbee) -> None:
 
 
 def test_a_queen_elsewhere_is_not_started_here(rbee: Rbee) -> None:
-    told = rbee("infer", "Hi", "--queen", "http://[100::1]:7833")
+    told = Rbee(rbee.home, "http://[100::1]:7833", rbee.hive)("infer", "Hi")
     assert told.code == 1
     assert "starting" not in told.err
+
+
+@pytest.mark.parametrize("command", [("infer", "Hi"), ("chat",)])
+def test_an_address_given_by_the_flag_starts_nothing(rbee: Rbee, command: tuple[str, ...]) -> None:
+    told = rbee(*command, "--queen", rbee.queen, stdin="Hi\n")
+    first, second = told.err.splitlines()
+    assert told.code == 1
+    assert first.startswith(f"rbee: Nothing answers at {rbee.queen}")
+    assert second == "hint: check --queen, or start one there with: rbee up"
+    assert not (rbee.home / "state").exists()
+
+
+def test_a_chat_with_a_model_nobody_has_fails_before_the_first_question(fleet: Rbee) -> None:
+    told = fleet("chat", "-m", "nope.gguf")
+    assert told.code == 1
+    assert told.err.startswith("rbee: No model 'nope.gguf' here. Known: bee.\n")

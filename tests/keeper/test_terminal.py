@@ -103,6 +103,21 @@ def test_a_conversation(rbee: Rbee) -> None:
     assert said == ["Count", "one two", "Go on"]
 
 
+def test_ctrl_c_twice_at_the_prompt_leaves(rbee: Rbee) -> None:
+    with stub() as server, terminal(rbee, server, "chat") as screen:
+        screen.wait_for("> ")
+        screen.type("\x03")
+        screen.wait_for("(Ctrl-C again leaves)")
+        screen.wait_for("> ")
+        screen.type("/help\n")
+        screen.wait_for("> ")
+        screen.type("\x03")
+        screen.wait_for("(Ctrl-C again leaves)")
+        screen.wait_for("> ")
+        screen.type("\x03")
+        assert screen.child.wait(LIMIT_S) == 130
+
+
 def test_a_wait_is_shown_and_gone_and_text_is_harmless(rbee: Rbee) -> None:
     loading = {"type": "progress", "what": "load", "done": 40, "total": 100, "unit": "percent"}
     events = (loading, token("\x1b]0;owned\x07"), done())

@@ -144,7 +144,7 @@ class OpenAIRoutes:
 
     async def models(self, request: Request) -> Response:
         entries = self._registry.view(time.monotonic()).entries
-        data = [self._entry(name) for name in sorted(e.id for e in entries)]
+        data = [self._entry(name) for name in sorted(e.id for e in entries if not e.problem)]
         return reply({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:

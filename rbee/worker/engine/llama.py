@@ -29,7 +29,6 @@ from rbee.errors import BadModelFile, BadRequest
 from rbee.worker.engine.backend import Chunk, DecodeFailed, Row
 
 log = logging.getLogger(__name__)
-_LEVELS = {2: logging.DEBUG, 3: logging.INFO, 4: logging.ERROR}
 _ERROR = 4
 _errors: deque[str] = deque(maxlen=4)
 """What llama.cpp last said went wrong: its functions return no reasons."""
@@ -43,12 +42,13 @@ _POOLED = {
 
 @c.llama_log_callback  # type: ignore[untyped-decorator]
 def _to_log(level: int, text: bytes, _: Any) -> None:
-    """llama.cpp's own messages; what it calls info is detail to us."""
+    """llama.cpp's own messages; all but its errors are detail to us."""
     line = text.decode("utf-8", "replace").rstrip()
-    if level == _ERROR:
+    failed = level == _ERROR
+    if failed:
         _errors.append(line.strip())
     if line.strip("."):
-        log.log(_LEVELS.get(level, logging.DEBUG), "llama.cpp: %s", line)
+        log.log(logging.ERROR if failed else logging.DEBUG, "llama.cpp: %s", line)
 
 
 def start() -> None:
