@@ -97,7 +97,7 @@ def _must_be_known(asker: Client, model: str) -> None:
     except ServerGone:
         return
     known = [entry.id for entry in fleet.models]
-    if fleet.hives and model not in known:
+    if fleet.hives and not {model, f"{model}.gguf"} & set(known):
         raise naming.unknown(model, known)
 
 

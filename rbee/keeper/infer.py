@@ -7,6 +7,7 @@ an address given by `--queen` is taken at its word: a slip there shall not start
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from rbee.keeper.show import show_any
 from rbee.wire import codec
 
 NOBODY = "check --queen, or start one there with: rbee up"
+FIRST_BEAT_S = 5.0
+POLL_S = 0.05
 
 
 @click.command()
@@ -83,7 +86,19 @@ def begun(asker: Client, operation: Infer, may_start: bool) -> Events:
 
         if not stack.ensure(asker.queen, asker.hive):
             raise
-        return asker.events(operation)
+        return _once_heard(asker, operation)
+
+
+def _once_heard(asker: Client, operation: Infer) -> Events:
+    """A hive that is ready has not been heard by an older queen yet: allow it its first beat."""
+    end = time.monotonic() + FIRST_BEAT_S
+    while True:
+        try:
+            return asker.events(operation)
+        except NoHive:
+            if time.monotonic() > end:
+                raise
+        time.sleep(POLL_S)
 
 
 def _schema(file: Path) -> Any:

@@ -53,8 +53,15 @@ def test_every_decision_is_allowed(need: Need, fleet: Fleet, load: dict[str, int
             assert any(m.id == model for m in where.models)
             assert any(device_fits(d.id, need.device) for d in where.devices)
         case Download(where, model):
-            assert (fleet.settled and fleet.entry(model) is None) or need.hive_id or need.device
-            assert where in fleet.hives_named(need.hive_id)
+            entry = fleet.entry(model)
+            allowed = fleet.hives_named(need.hive_id)
+            assert fleet.settled and where in allowed
+            assert not any(
+                entry is not None and m.id == entry.id and device_fits(d.id, need.device)
+                for hive in allowed
+                for m in hive.models
+                for d in hive.devices
+            ), "a hive that may be asked has it already"
         case Refuse(error):
             assert fleet.settled or isinstance(error, BadRequest | ModelAmbiguous)
             assert error.message.endswith(".")
