@@ -10,11 +10,12 @@ from msgspec import Struct, field
 
 from rbee.config import HIVE_URL, QUEEN_URL
 from rbee.contracts import answers, fleet, operations
-from rbee.contracts.events import AnyEvent, Done, Failed, FinishReason, Token
+from rbee.contracts.events import AnyEvent, Done, Failed, Token
 from rbee.contracts.limits import JobId, Name
 from rbee.contracts.worker_api import Vectors
 from rbee.errors import BadRequest, HiveNotFound, Upstream
 from rbee.wire import codec
+from rbee.wire.fold import Fold
 from rbee.wire.problems import from_failed
 
 ANSWERS: dict[type[operations.Operation], Any] = {
@@ -82,14 +83,14 @@ class Collected:
     """Puts a streamed `infer` together again; feed it every event."""
 
     def __init__(self) -> None:
-        self._choices: dict[int, answers.Choice] = {}
+        self._fold = Fold()
         self._last: Done | None = None
 
     def feed(self, event: AnyEvent) -> None:
         """Raises what a `failed` event says."""
         match event:
             case Token():
-                self._add(event)
+                self._fold.add((event,))
             case Done():
                 self._last = event
             case Failed():
@@ -100,35 +101,12 @@ class Collected:
     @property
     def text(self) -> str:
         """What the first choice says so far."""
-        return self._choices[0].text if 0 in self._choices else ""
-
-    def _add(self, token: Token) -> None:
-        empty = answers.Choice(index=token.choice, text="", finish_reason="stop", token_ids=[])
-        choice = self._choices.setdefault(token.choice, empty)
-        choice.text += token.text
-        choice.token_ids += token.token_ids
-        if token.logprobs:
-            choice.logprobs = (choice.logprobs or []) + token.logprobs
-        if token.tool_calls:
-            choice.tool_calls = (choice.tool_calls or []) + token.tool_calls
+        return self._fold.text()
 
     def answer(self, job_id: str) -> answers.InferAnswer:
-        last = self._last
-        if last is None:
+        if self._last is None:
             raise Upstream("The answer broke off.")
-        reasons: list[FinishReason] = last.finish_reasons or [last.finish_reason]
-        for index, reason in enumerate(reasons):
-            empty = answers.Choice(index=index, text="", finish_reason=reason, token_ids=[])
-            self._choices.setdefault(index, empty).finish_reason = reason
-        return answers.InferAnswer(
-            job_id=job_id,
-            model=last.model,
-            sha256=last.sha256,
-            worker_id=last.worker_id,
-            choices=[self._choices[i] for i in sorted(self._choices)],
-            usage=last.usage,
-            timings=last.timings,
-        )
+        return self._fold.answer(job_id, self._last)
 
 
 class _Embedding(Struct):

@@ -15,12 +15,12 @@ from rbee.contracts.answers import InferAnswer
 from rbee.contracts.events import AnyEvent, Done, Token, Usage
 from rbee.contracts.operations import Infer
 from rbee.errors import Cancelled, Invalid, Late, RbeeError, WorkerGone
-from rbee.queen.answer import Fold, reason_of
 from rbee.queen.dispatch import Dispatch
 from rbee.queen.metrics import Metrics
 from rbee.queen.registry import Registry
 from rbee.queen.relay import Emit, Relay
 from rbee.queen.scheduler import Need
+from rbee.wire.fold import Fold, reason_of
 from rbee.wire.http import Http
 from rbee.wire.jobs import Job
 

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rbee.contracts.answers import Choice, InferAnswer
+from rbee.contracts.answers import InferAnswer
 from rbee.contracts.chat import ToolCall
 from rbee.contracts.events import Done, Failed, FinishReason, Logprob, Timings, Token, Usage
 from rbee.contracts.operations import Infer
 from rbee.errors import RbeeError
 from rbee.wire.eventlog import EventLog
+from rbee.wire.fold import Fold
 from rbee.wire.replies import from_failed
 from rbee.worker.engine.engine import Update
 from rbee.worker.prepare import Prepared
@@ -127,38 +128,14 @@ def _timings(ticket: Ticket, now: float) -> Timings:
 
 async def whole(ticket: Ticket) -> InferAnswer:
     """Wait for the end; the answer in one piece. Raises what the stream would end with."""
-    cursor = 0
-    choices = [
-        Choice(index=i, text="", finish_reason="stop", token_ids=[]) for i in range(ticket.infer.n)
-    ]
+    cursor, fold = 0, Fold(ticket.infer.n)
     while not (ticket.log.ended and cursor >= ticket.log.total):
         await ticket.log.wait(cursor)
         events = ticket.log.since(cursor)
         cursor += len(events)
-        for event in events:
-            if isinstance(event, Token):
-                _fold(choices[event.choice], event)
+        fold.add(events)
     if ticket.error is not None:
         raise ticket.error
     last = ticket.log.last
     assert isinstance(last, Done)
-    for choice, reason in zip(choices, last.finish_reasons, strict=True):
-        choice.finish_reason = reason
-    return InferAnswer(
-        job_id=ticket.id,
-        model=last.model,
-        sha256=last.sha256,
-        worker_id=last.worker_id,
-        choices=choices,
-        usage=last.usage,
-        timings=last.timings,
-    )
-
-
-def _fold(choice: Choice, event: Token) -> None:
-    choice.text += event.text
-    choice.token_ids += event.token_ids
-    if event.logprobs:
-        choice.logprobs = (choice.logprobs or []) + event.logprobs
-    if event.tool_calls:
-        choice.tool_calls = (choice.tool_calls or []) + event.tool_calls
+    return fold.answer(ticket.id, last)

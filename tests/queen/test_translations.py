@@ -16,7 +16,6 @@ from rbee.contracts.events import AnyEvent, Done, Token, Usage
 from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import Vectors
 from rbee.errors import Invalid
-from rbee.queen.answer import Fold
 from rbee.queen.inference import joined
 from rbee.queen.openai import chat, completions, messages, translate, vectors
 from rbee.queen.openai.messages_requests import MessagesRequest
@@ -24,6 +23,7 @@ from rbee.queen.openai.requests import ChatRequest, CompletionRequest, Embedding
 from rbee.queen.openai.responses_requests import ResponsesRequest
 from rbee.queen.openai.responses_stream import ResponseEvents
 from rbee.wire.codec import decode
+from rbee.wire.fold import Fold
 from rbee.wire.sse import FrameReader
 
 CHOICES = 2

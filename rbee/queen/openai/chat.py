@@ -10,10 +10,10 @@ from typing import Any
 
 from rbee.contracts.answers import Choice, InferAnswer, ProblemReply
 from rbee.contracts.events import AnyEvent, Done, Failed, Progress, Queued, Token
-from rbee.queen.answer import reason_of
 from rbee.queen.openai import shapes
 from rbee.wire import sse
 from rbee.wire.codec import encode
+from rbee.wire.fold import reason_of
 from rbee.wire.problems import from_failed, problem
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from rbee.contracts.answers import InferAnswer
 from rbee.contracts.events import AnyEvent, Done, Token
-from rbee.queen.answer import reason_of
 from rbee.queen.openai import shapes
 from rbee.queen.openai.chat import aside
 from rbee.wire import sse
 from rbee.wire.codec import encode
+from rbee.wire.fold import reason_of
 
 
 def completion(answer: InferAnswer, model: str, created: int) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from rbee.contracts.events import AnyEvent, Done, Failed, Token, Usage
 from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import Tokenize
 from rbee.errors import Invalid, RbeeError
-from rbee.queen.answer import Fold
 from rbee.queen.openai.messages_requests import (
     CountRequest,
     MessagesRequest,
@@ -35,6 +34,7 @@ from rbee.queen.openai.messages_requests import (
 )
 from rbee.queen.openai.shapes import suffix_of
 from rbee.wire.codec import encode
+from rbee.wire.fold import Fold
 from rbee.wire.problems import from_failed
 
 _ENDS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}

@@ -12,11 +12,11 @@ from typing import Any
 from rbee.contracts.answers import Choice
 from rbee.contracts.chat import ToolCall
 from rbee.contracts.events import AnyEvent, Done, Failed, Token
-from rbee.queen.answer import Fold
 from rbee.queen.openai.responses import call_item, part, text_item, whole
 from rbee.queen.openai.responses_requests import ResponsesRequest
 from rbee.queen.openai.shapes import suffix_of
 from rbee.wire.codec import encode
+from rbee.wire.fold import Fold
 from rbee.wire.problems import from_failed, problem
 
 

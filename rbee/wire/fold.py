@@ -1,4 +1,7 @@
-"""Events folded into a whole answer. Pure; fed batch by batch while they arrive."""
+"""Events folded into a whole answer: the one place that knows how, for queen, worker and client.
+
+Pure; fed while the events arrive.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,14 @@ class Fold:
             if isinstance(event, Token):
                 self._parts.setdefault(event.choice, _Parts()).add(event)
 
+    def text(self, choice: int = 0) -> str:
+        """What a choice says so far."""
+        parts = self._parts.get(choice)
+        return "".join(parts.texts) if parts else ""
+
     def answer(self, job_id: str, done: Done) -> InferAnswer:
+        for choice in range(len(done.finish_reasons)):
+            self._parts.setdefault(choice, _Parts())  # one that said nothing is a choice, too
         return InferAnswer(
             job_id=job_id,
             model=done.model,
