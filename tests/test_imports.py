@@ -32,7 +32,7 @@ RANKS = {
     "main": 5,
 }
 ONLY = {
-    "llama_cpp": ("rbee/worker/engine/llama.py", "rbee/worker/engine/samplers.py"),
+    "llama_cpp": ("rbee/worker/engine/llama/",),
     "rich": ("rbee/keeper/",),
     "click": ("rbee/keeper/", "rbee/main.py"),
     "huggingface_hub": ("rbee/hive/",),

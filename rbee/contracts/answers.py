@@ -22,6 +22,15 @@ class Choice(Struct, omit_defaults=True, kw_only=True):
     token_ids: list[int]
     logprobs: list[Logprob] | None = None
     tool_calls: list[ToolCall] | None = None
+    reasoning: str = ""
+
+
+class Prompted(Struct, omit_defaults=True):
+    """The prompt of an answer, when `echo` asked for it."""
+
+    text: str
+    token_ids: list[int]
+    logprobs: list[Logprob] | None = None
 
 
 class InferAnswer(Struct, kw_only=True):
@@ -34,6 +43,7 @@ class InferAnswer(Struct, kw_only=True):
     choices: list[Choice]
     usage: Usage
     timings: Timings
+    prompt: Prompted | None = None
 
 
 class Spawned(Struct):

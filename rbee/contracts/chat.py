@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from rbee.contracts.limits import PromptText, ShortText
+from rbee.contracts.limits import ImageData, PromptText, ShortText
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -15,6 +15,20 @@ class TextPart(Struct, forbid_unknown_fields=True, tag_field="type", tag="text")
     """A piece of text inside a message whose content is a list."""
 
     text: PromptText
+
+
+class ImageUrl(Struct, forbid_unknown_fields=True):
+    """`url` is a `data:` URL with the image inside: nothing is ever fetched."""
+
+    url: ImageData
+    detail: Literal["auto", "low", "high"] | None = None
+    """Ignored: the projector has one resolution."""
+
+
+class ImagePart(Struct, forbid_unknown_fields=True, tag_field="type", tag="image_url"):
+    """A picture inside a message, for models that have a projector."""
+
+    image_url: ImageUrl
 
 
 CallIndex = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -52,7 +66,7 @@ class PastCall(ToolCall, forbid_unknown_fields=True):
     index: CallIndex | None = None
 
 
-TextParts = Annotated[list[TextPart], Meta(max_length=10_000)]
+Parts = Annotated[list[TextPart | ImagePart], Meta(max_length=10_000)]
 PastCalls = Annotated[list[PastCall], Meta(max_length=1_024)]
 
 
@@ -60,7 +74,9 @@ class Message(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One turn of a conversation."""
 
     role: Role
-    content: PromptText | TextParts | None = None
+    content: PromptText | Parts | None = None
+    reasoning_content: PromptText | None = None
+    """What the model thought before it said `content`; templates decide what they keep of it."""
     name: ShortText | None = None
     tool_calls: PastCalls | None = None
     tool_call_id: ShortText | None = None

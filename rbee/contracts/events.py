@@ -36,11 +36,12 @@ class Timings(Struct):
 
 
 class Logprob(Struct, omit_defaults=True):
-    """A token with the natural logarithm of its probability, before any sampling parameter."""
+    """A token with the natural logarithm of its probability, before any sampling parameter;
+    `logprob` is null for the first token of a prompt, which nothing comes before."""
 
     token_id: int
     text: str
-    logprob: float
+    logprob: float | None
     bytes: list[int]
     top: list[Logprob] = []
 
@@ -65,6 +66,14 @@ class Progress(Event, tag="progress"):
     unit: Unit = "steps"
 
 
+class Prompt(Event, tag="prompt", omit_defaults=True):
+    """The prompt itself, once for all choices, when `echo` asked for it; before any token."""
+
+    text: str
+    token_ids: list[int]
+    logprobs: list[Logprob] | None = None
+
+
 class Token(Event, tag="token", omit_defaults=True):
     """Text that is now certain, with the tokens it came from.
 
@@ -80,6 +89,8 @@ class Token(Event, tag="token", omit_defaults=True):
     logprobs: list[Logprob] | None = None
     tool_calls: list[ToolCall] | None = None
     """Calls that are now complete, when tools were offered; their text is not in `text`."""
+    reasoning: str = ""
+    """What a reasoning model thinks before it answers; it is not in `text`."""
 
 
 class Done(Event, tag="done"):
@@ -106,4 +117,4 @@ class Failed(Event, tag="failed", omit_defaults=True):
     retry_after_s: float = 0.0
 
 
-AnyEvent = Queued | Progress | Token | Done | Failed
+AnyEvent = Queued | Progress | Prompt | Token | Done | Failed

@@ -92,6 +92,13 @@ class WorkerBeat(Struct, tag_field="from", tag="worker", kw_only=True):
     step_age_s: float
     """How long the current step has been running; 0 when idle."""
     embeds: bool = False
+    generates: bool = True
+    """False for models that only make vectors or scores."""
+    ranks: bool = False
+    sees: bool = False
+    """Whether messages may hold images."""
+    lora: list[Name] = []
+    """Adapters that a request may name."""
     jobs: list[JobId] = []
     rss_bytes: int = 0
     version: str = ""

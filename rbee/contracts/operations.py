@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from rbee.contracts.chat import Messages, ToolChoice, Tools
 from rbee.contracts.limits import (
+    Breakers,
     Choices,
     ContextTokens,
     DeadlineMs,
     DeviceName,
+    DryBase,
+    DryLength,
+    DryMultiplier,
     Fraction,
     GpuLayers,
     LogitBias,
@@ -19,11 +23,13 @@ from rbee.contracts.limits import (
     ModelRef,
     Name,
     Penalty,
+    PenaltyWindow,
     Pid,
     Priority,
     PromptIds,
     PromptText,
     RepeatPenalty,
+    Salt,
     Seed,
     Slots,
     Stops,
@@ -32,6 +38,7 @@ from rbee.contracts.limits import (
     TopLogprobs,
 )
 
+Adapters = Annotated[dict[Name, ModelRef], Meta(max_length=16)]
 Accelerator = Literal["cpu", "cuda", "metal"]
 
 
@@ -60,10 +67,39 @@ class Infer(Operation, tag="infer", omit_defaults=True):
     top_k: TopK | None = None
     """0 looks at the whole vocabulary."""
     min_p: Fraction | None = None
+    typical_p: Fraction | None = None
+    """1 looks at all tokens alike."""
     repeat_penalty: RepeatPenalty | None = None
+    repeat_last_n: PenaltyWindow | None = None
+    """How many tokens back `repeat_penalty` looks; left out: 64."""
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
+    dry_multiplier: DryMultiplier | None = None
+    """Above 0: tokens that would go on with a sequence seen before lose
+    `dry_multiplier * dry_base ** (length - dry_allowed_length)` from their logit."""
+    dry_base: DryBase | None = None
+    dry_allowed_length: DryLength | None = None
+    dry_penalty_last_n: PenaltyWindow | None = None
+    dry_sequence_breakers: Breakers | None = None
+    xtc_probability: Fraction | None = None
+    """How often all tokens above `xtc_threshold` but the least likely of them are left out."""
+    xtc_threshold: Fraction | None = None
     seed: Seed | None = None
+    deterministic: bool = False
+    """Run the request alone, from an empty cache: the same seed then gives the same text to the
+    last token, whatever else the worker is asked. It waits until the worker is idle."""
+    cache_salt: Salt | None = None
+    """Requests share computed prefixes only with requests of the same salt."""
+    lora: Name | None = None
+    """An adapter that the worker was started with."""
+    chat_template_kwargs: dict[str, Any] | None = None
+    """Values for the model's own template, such as `{"enable_thinking": false}`."""
+    suffix: PromptText | None = None
+    """What shall come after the completion, for models that can fill in the middle."""
+    echo: bool = False
+    """Report the prompt too: its text and, with `logprobs`, each of its tokens'."""
+    ignore_eos: bool = False
+    """Go on until `max_tokens` or a stop string; the model's end tokens are forbidden."""
     stop: Stops | None = None
     logit_bias: LogitBias | None = None
     """Token id (as text, since JSON keys are text) to what is added to its logit."""
@@ -73,8 +109,12 @@ class Infer(Operation, tag="infer", omit_defaults=True):
     json_schema: dict[str, Any] | bool | None = None
     grammar: PromptText | None = None
     """A GBNF grammar that the output must follow."""
+    regex: PromptText | None = None
+    """A regular expression (Rust's syntax, anchored at both ends) that the output must match."""
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool = True
+    """False: the answer ends after its first call."""
     stream: bool = True
     hive_id: Name | None = None
     worker_id: Name | None = None
@@ -98,6 +138,10 @@ class WorkerSpawn(Operation, tag="worker_spawn", omit_defaults=True):
     slots: Slots | None = None
     gpu_layers: GpuLayers | None = None
     """-1 puts every layer on the accelerator."""
+    projector: ModelRef | None = None
+    """The file that lets the model see (`mmproj`), named like a model."""
+    lora: Adapters | None = None
+    """LoRA adapters by the names that requests shall use, each a file named like a model."""
 
 
 class WorkerProcessList(Operation, tag="worker_process_list", omit_defaults=True):

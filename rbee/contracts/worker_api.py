@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -26,6 +26,36 @@ class Vectors(Struct, kw_only=True):
     model: str
     vectors: list[list[float]]
     prompt_tokens: int
+
+
+class Rank(Struct, forbid_unknown_fields=True, kw_only=True):
+    """`POST /v1/rank`: how well each document answers the query, by the model's own classifier."""
+
+    model: ModelRef
+    query: PromptText
+    documents: Annotated[list[PromptText], Meta(min_length=1, max_length=2_048)]
+
+
+class Ranks(Struct, kw_only=True):
+    """One score for each document, in their order; higher is better, the scale is the model's."""
+
+    model: str
+    scores: list[float]
+    prompt_tokens: int
+
+
+class ApplyTemplate(Struct, forbid_unknown_fields=True, kw_only=True):
+    """`POST /apply-template`: a chat as the model's template renders it."""
+
+    model: ModelRef = "bee"
+    messages: Messages
+    tools: Tools | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+
+class Rendered(Struct):
+    model: str
+    prompt: str
 
 
 class Tokenize(Struct, forbid_unknown_fields=True, kw_only=True):

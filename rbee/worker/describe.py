@@ -16,7 +16,7 @@ import msgspec
 from rbee import bee
 from rbee.config import WorkerConfig
 from rbee.contracts.limits import Fraction, Temperature, TopK
-from rbee.worker.engine.llama import LlamaBackend
+from rbee.worker.engine.llama.backend import LlamaBackend
 from rbee.worker.engine.sampling import Sampling
 from rbee.worker.prepare import DEFAULTS, LoadedModel
 from rbee.worker.template import ChatTemplate

@@ -33,8 +33,9 @@ from rbee.wire.replies import problem
 from rbee.wire.server import Served, advertised_host, check_bind, listen, url_of
 from rbee.worker import routes
 from rbee.worker.describe import described
-from rbee.worker.engine import llama
 from rbee.worker.engine.engine import Engine
+from rbee.worker.engine.llama import loading
+from rbee.worker.engine.llama.backend import LlamaBackend
 from rbee.worker.metrics import registry
 from rbee.worker.parent import die_with
 from rbee.worker.prepare import LoadedModel
@@ -118,10 +119,10 @@ def _is_file(name: str) -> bool:
         return False
 
 
-def _load(config: WorkerConfig, path: Path) -> llama.LlamaBackend:
+def _load(config: WorkerConfig, path: Path) -> LlamaBackend:
     """Blocking: check the header in Python, then let llama.cpp read the file."""
     header = gguf_header.read(path)
-    llama.start()
+    loading.start()
     shown = -1
 
     def on_progress(part: float) -> None:
@@ -130,7 +131,7 @@ def _load(config: WorkerConfig, path: Path) -> llama.LlamaBackend:
             shown = percent
             _say(f"progress {percent} 100")
 
-    return llama.LlamaBackend(
+    return LlamaBackend(
         path,
         slots=config.slots,
         context=config.context or context_of(header.context),
@@ -143,7 +144,7 @@ def _load(config: WorkerConfig, path: Path) -> llama.LlamaBackend:
 
 
 def _device(config: WorkerConfig) -> str:
-    gpu = llama.supports_gpu()
+    gpu = loading.supports_gpu()
     if not config.device:
         return "cpu" if not gpu else "metal" if sys.platform == "darwin" else "cuda:0"
     if re.fullmatch(r"cpu|metal|cuda(:[0-9]{1,3})?", config.device) is None:

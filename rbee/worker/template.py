@@ -22,7 +22,7 @@ from jinja2 import Template, TemplateError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from rbee.contracts.chat import Message, Tool
+from rbee.contracts.chat import Message, TextPart, Tool
 from rbee.errors import BadRequest
 
 RENDER_LIMIT_S = 2.0
@@ -168,7 +168,7 @@ def _refuse(message: str) -> NoReturn:
 def text_of(message: Message) -> str | None:
     """A message's content as one text, whatever form it came in."""
     if isinstance(message.content, list):
-        return "".join(part.text for part in message.content)
+        return "".join(part.text for part in message.content if isinstance(part, TextPart))
     return message.content
 
 

@@ -135,7 +135,7 @@ def test_a_queen_that_comes_later_is_found_and_none_is_no_harm() -> None:
 
 
 def test_a_device_that_this_build_cannot_use_is_not_claimed() -> None:
-    from rbee.worker.engine.llama import supports_gpu
+    from rbee.worker.engine.llama.loading import supports_gpu
 
     if supports_gpu():
         pytest.skip("this llama.cpp can use a GPU")

@@ -15,7 +15,8 @@ from rbee.config import WorkerConfig
 from rbee.contracts.chat import Message
 from rbee.errors import BadRequest
 from rbee.worker.describe import described
-from rbee.worker.engine import llama
+from rbee.worker.engine.llama import loading
+from rbee.worker.engine.llama.backend import LlamaBackend
 from rbee.worker.engine.sampling import Sampling
 from rbee.worker.prepare import DEFAULTS, LoadedModel
 
@@ -46,8 +47,8 @@ def copied(to: Path, extra: dict[str, Any], without: tuple[str, ...] = ()) -> Pa
 
 @contextmanager
 def loaded(path: Path, **settings: Any) -> Iterator[LoadedModel]:
-    llama.start()
-    backend = llama.LlamaBackend(
+    loading.start()
+    backend = LlamaBackend(
         path,
         slots=1,
         context=256,

@@ -1,6 +1,6 @@
 """The narrow protocol between the engine and what computes: llama.cpp, or a truthful fake.
 
-Only the engine thread calls `decode`, `logits`, `forget` and `embed`; the vocabulary may be asked
+Only the engine thread calls `decode`, `rows`, `copy`, `trim` and `embed`; the vocabulary may be asked
 from any thread, for it never changes.
 """
 
@@ -15,17 +15,21 @@ from numpy.typing import NDArray
 
 Row = NDArray[np.float32]
 """One position's logits, or a vector; shape (vocabulary,) or (width,)."""
+Rows = NDArray[np.float32]
+"""Shape (outputs, vocabulary)."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive tokens of one slot in a batch. A `ripe` chunk ends where a token is sampled."""
+    """Consecutive tokens of one slot in a batch."""
 
     slot: int
     start: int
     """Position of the first token in the slot's sequence."""
     tokens: Sequence[int]
-    ripe: bool
+    outputs: int = 0
+    """How many of its last tokens get a row of logits: 0 in the middle of a prompt, 1 where a token
+    is sampled, more where a draft is checked or a prompt is scored."""
 
 
 class Vocabulary(Protocol):
@@ -56,20 +60,42 @@ class Backend(Protocol):
     @property
     def context(self) -> int: ...
 
-    def decode(self, chunks: Sequence[Chunk]) -> None:
-        """Compute one batch. Raises `DecodeFailed`; afterwards `logits` answers for ripe chunks."""
+    @property
+    def can_trim(self) -> bool:
+        """Whether a slot's memory can be cut behind a token (recurrent models cannot)."""
 
-    def logits(self, chunk: int) -> Row:
-        """The row of the last batch's `chunk`-th chunk. Writable, valid until the next decode."""
+    @property
+    def pooled(self) -> bool:
+        """Whether the slots share one pool of memory. It can be too small for all of them together
+        (`decode` then raises `NoRoom`), copies are free, and no slot need be beside another."""
 
-    def forget(self, slot: int) -> None:
-        """Empty a slot's memory."""
+    def decode(self, chunks: Sequence[Chunk], adapter: str = "") -> None:
+        """Compute one batch, under a LoRA adapter if one is named; then `rows` answers. Raises
+        `NoRoom`, with nothing changed, or `DecodeFailed`."""
 
-    def embed(self, tokens: Sequence[int]) -> Row:
-        """The pooled vector of one input."""
+    def rows(self) -> Rows:
+        """The last batch's logits: one row for each output, in the order of the chunks. Writable,
+        valid until the next decode."""
+
+    def copy(self, source: int, target: int) -> None:
+        """Make `target`'s memory the same as `source`'s."""
+
+    def trim(self, slot: int, length: int) -> None:
+        """Keep a slot's first `length` tokens; 0 empties it, which is always possible."""
+
+    def embed(self, inputs: Sequence[Sequence[int]]) -> list[Row]:
+        """The pooled vectors of a few inputs, in one batch; for a ranker each is one score."""
+
+    @property
+    def embed_tokens(self) -> int:
+        """How many tokens `embed` takes at a time, all inputs together."""
 
     def close(self) -> None:
         """Free everything. Idempotent."""
+
+
+class NoRoom(Exception):
+    """The pool is full: give something up, then decode again."""
 
 
 class DecodeFailed(Exception):

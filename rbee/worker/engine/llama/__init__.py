@@ -1,0 +1,5 @@
+"""The border to llama.cpp: the only room that knows its C interface (`llama.h`, `mtmd.h`).
+
+`loading` starts the library and reads a file, `vocabulary` knows the model's tokens, `batch` is a
+`llama_batch` over numpy memory, `backend` decodes, `vectors` embeds and ranks.
+"""
