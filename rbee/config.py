@@ -34,6 +34,9 @@ OptionalName = Annotated[str, Meta(max_length=64, pattern=r"^([A-Za-z0-9][A-Za-z
 Url = Annotated[str, Meta(max_length=2_000, pattern=r"^(https?://[^/\s]+)?\Z")]
 OptionalContext = Annotated[int, Meta(ge=0, le=1_048_576)]
 OptionalThreads = Annotated[int, Meta(ge=0, le=1_024)]
+PoolTokens = Annotated[int, Meta(ge=0, le=64 * 1_048_576)]
+_LISTS = frozenset({"allowed_hosts", "lora"})
+"""Keys whose value in the environment is a list, separated by commas."""
 
 
 class Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -125,6 +128,14 @@ class WorkerConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True
     device: str = ""
     """`cpu`, `metal`, `cuda:N`; empty: the best there is."""
     gpu_layers: GpuLayers = -1
+    projector: str = ""
+    """A GGUF file (`mmproj`) with which the model sees; empty: it reads text alone."""
+    lora: Annotated[tuple[str, ...], Meta(max_length=16)] = ()
+    """LoRA adapters, each `NAME=FILE`; a request chooses one by its name, or none."""
+    kv_tokens: PoolTokens = 0
+    """Tokens of memory that all slots share, at least one context; 0: a full one for each slot."""
+    speculate_tokens: Annotated[int, Meta(ge=0, le=32)] = 0
+    """Tokens guessed at most in one step, from what the text said before; 0: none."""
     batch_tokens: Annotated[int, Meta(ge=32, le=8_192)] = 512
     """Tokens of one engine step at most: what is decoded, then chunks of prompts."""
     queue_limit: Count = 256
@@ -189,7 +200,7 @@ def _from_env(kind: type[Common], env: Mapping[str, str]) -> Sourced:
             raise Usage(f"{name} is no setting of rbee.{_near(key, known)}")
         if key in kind.__struct_fields__:
             value: Any = text
-            if key == "allowed_hosts":
+            if key in _LISTS:
                 value = [part.strip() for part in text.split(",") if part.strip()]
             found[key] = (value, name)
     return found

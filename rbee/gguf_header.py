@@ -29,6 +29,7 @@ MAX_STRINGS = 4_000_000
 MAX_TEXT = 4 * 2**20
 _SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIifBQqd", strict=True))
 _STRING, _ARRAY = 8, 9
+_CLASSIFIER = {"cls.weight", "cls.output.weight"}
 _U64 = struct.Struct("<Q")
 
 
@@ -46,6 +47,8 @@ class GgufHeader:
     parameters: int = 0
     chat_template: bool = False
     tokenizer: str = ""
+    classifier: bool = False
+    """Whether it has the tensors from which a ranker's scores come."""
     split_count: int = 0
     split_no: int = 0
 
@@ -96,8 +99,8 @@ def _read_head(data: bytes, size: int) -> GgufHeader:
     if tensors > MAX_TENSORS or keys > MAX_KEYS:
         raise _bad(f"it declares {tensors} tensors and {keys} keys")
     values = dict(_pair(cursor) for _ in range(keys))
-    parameters = _check_tensors(cursor, tensors, values)
-    return _header(version, values, parameters)
+    parameters, names = _check_tensors(cursor, tensors, values)
+    return _header(version, values, parameters, names)
 
 
 def _pair(cursor: _Cursor) -> tuple[str, Any]:
@@ -109,20 +112,21 @@ def _pair(cursor: _Cursor) -> tuple[str, Any]:
     return key, cursor.value(kind)
 
 
-def _header(version: int, values: dict[str, Any], parameters: int) -> GgufHeader:
+def _header(version: int, values: dict[str, Any], parameters: int, tensors: set[str]) -> GgufHeader:
     architecture = _text(values, "general.architecture")
     if not architecture:
         raise _bad("it names no architecture")
     return GgufHeader(
         version=version,
         architecture=architecture,
-        kind=_text(values, "general.type") or ("mmproj" if architecture == "clip" else "model"),
+        kind="mmproj" if architecture == "clip" else _text(values, "general.type") or "model",
         name=_text(values, "general.name"),
         context=_number(values, f"{architecture}.context_length"),
         quantisation=FILE_TYPES.get(_number(values, "general.file_type", -1), ""),
         parameters=parameters,
         chat_template=bool(_text(values, "tokenizer.chat_template")),
         tokenizer=_text(values, "tokenizer.ggml.model"),
+        classifier=not tensors.isdisjoint(_CLASSIFIER),
         split_count=_number(values, "split.count"),
         split_no=_number(values, "split.no"),
     )
@@ -139,11 +143,13 @@ def _number(values: dict[str, Any], key: str, missing: int = 0) -> int:
     return found if isinstance(found, int) and 0 <= found < 2**31 else missing
 
 
-def _check_tensors(cursor: _Cursor, count: int, values: dict[str, Any]) -> int:
-    """Walk the tensor table; raises when a tensor would end past the file. Counts parameters."""
+def _check_tensors(cursor: _Cursor, count: int, values: dict[str, Any]) -> tuple[int, set[str]]:
+    """Walk the tensor table; raises when a tensor would end past the file. How many parameters
+    there are, and the tensors' names."""
     parameters = end = 0
+    names = set()
     for _ in range(count):
-        cursor.skip_text(65_535)
+        names.add(cursor.text(65_535))
         dimensions = cursor.scalar("I")
         if dimensions > 4:
             raise _bad(f"a tensor has {dimensions} dimensions")
@@ -156,7 +162,7 @@ def _check_tensors(cursor: _Cursor, count: int, values: dict[str, Any]) -> int:
     start = -(-cursor.at // alignment) * alignment
     if count and start + end > cursor.size:
         raise _bad(f"it is truncated: {start + end} bytes are needed, {cursor.size} are there")
-    return parameters
+    return parameters, names
 
 
 def _tensor_bytes(kind: int, elements: int) -> int:
@@ -194,12 +200,6 @@ class _Cursor:
         if length > limit:
             raise _bad(f"it holds a text of {length} bytes where {limit} are the most")
         return self.take(length).decode("utf-8", "replace")
-
-    def skip_text(self, limit: int) -> None:
-        length = self.scalar("Q")
-        if length > limit:
-            raise _bad(f"it holds a name of {length} bytes")
-        self.take(length)
 
     def value(self, kind: int) -> Any:
         if kind == _STRING:

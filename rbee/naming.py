@@ -114,12 +114,13 @@ def resolve(name: str, entries: Sequence[ModelEntry]) -> ModelEntry:
 
 
 def unusable(entry: ModelEntry) -> BadModelFile:
-    """The error for a file that is there and cannot be loaded."""
-    return BadModelFile(
-        f"{entry.id}: {entry.problem}",
-        hint=f"rbee model delete {entry.id}, and fetch it anew",
-        path="$.model",
-    )
+    """The error for a file that is there and cannot be loaded, or not alone."""
+    hints = {
+        "model": f"rbee model delete {entry.id}, and fetch it anew",
+        "adapter": f"rbee worker spawn MODEL --lora NAME={entry.id}",
+        "projector": f"rbee worker spawn MODEL --projector {entry.id}",
+    }
+    return BadModelFile(f"{entry.id}: {entry.problem}", hint=hints[entry.kind], path="$.model")
 
 
 def unknown(name: str, known: Iterable[str]) -> ModelNotFound:

@@ -64,6 +64,30 @@ def test_environment_is_text(name: str, text: str, key: str, value: Any) -> None
     assert getattr(load(QueenConfig, None, {name: text}), key) == value
 
 
+def test_a_workers_adapters_are_a_list_wherever_they_are_said(tmp_path: Path) -> None:
+    in_file = tmp_path / "worker.toml"
+    in_file.write_text('lora = ["a=x,y.gguf"]\n')
+    assert load(WorkerConfig, in_file, {}).lora == ("a=x,y.gguf",)
+    env = {"RBEE_LORA": "a=x.gguf, b=y.gguf", "RBEE_KV_TOKENS": "8192"}
+    made = load(WorkerConfig, in_file, env)
+    assert (made.lora, made.kv_tokens) == (("a=x.gguf", "b=y.gguf"), 8_192)
+    assert load(WorkerConfig, in_file, env, {"lora": ("c=z.gguf",)}).lora == ("c=z.gguf",)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("speculate_tokens", "33"),
+        ("speculate_tokens", "-1"),
+        ("kv_tokens", "-1"),
+        ("lora", "x," * 17),
+    ],
+)
+def test_a_workers_bounds(key: str, value: str) -> None:
+    with pytest.raises(Usage, match=f"RBEE_{key.upper()}"):
+        load(WorkerConfig, None, {f"RBEE_{key.upper()}": value})
+
+
 @pytest.mark.parametrize("name", ["RBEE_HOME", "RBEE_QUEEN_URL", "RBEE_HIVE_URL", "RBEE_CONFIG"])
 def test_variables_that_are_no_settings(name: str) -> None:
     assert load(QueenConfig, None, {name: "x", "PATH": "y"}) == QueenConfig()

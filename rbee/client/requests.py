@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from rbee.config import HIVE_URL, QUEEN_URL
 from rbee.contracts import answers, fleet, operations
-from rbee.contracts.events import AnyEvent, Done, Failed, Token
+from rbee.contracts.events import AnyEvent, Done, Failed, Prompt, Token
 from rbee.contracts.limits import JobId, Name
 from rbee.contracts.worker_api import Vectors
 from rbee.errors import BadRequest, HiveNotFound, Upstream
@@ -89,7 +89,7 @@ class Collected:
     def feed(self, event: AnyEvent) -> None:
         """Raises what a `failed` event says."""
         match event:
-            case Token():
+            case Token() | Prompt():
                 self._fold.add((event,))
             case Done():
                 self._last = event

@@ -23,6 +23,8 @@ class Choice(Struct, omit_defaults=True, kw_only=True):
     logprobs: list[Logprob] | None = None
     tool_calls: list[ToolCall] | None = None
     reasoning: str = ""
+    stop: str | None = None
+    """The stop string that ended it, when one did."""
 
 
 class Prompted(Struct, omit_defaults=True):

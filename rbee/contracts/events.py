@@ -18,6 +18,8 @@ class Usage(Struct):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    """How many of the completion's were spent on reasoning."""
 
     @property
     def total_tokens(self) -> int:
@@ -41,8 +43,8 @@ class Logprob(Struct, omit_defaults=True):
 
     token_id: int
     text: str
-    logprob: float | None
-    bytes: list[int]
+    logprob: float | None = None
+    bytes: list[int] = []
     top: list[Logprob] = []
 
 
@@ -103,6 +105,8 @@ class Done(Event, tag="done"):
     model: str = ""
     sha256: str = ""
     finish_reasons: list[FinishReason] = []
+    stops: list[str | None] = []
+    """The stop string that ended each choice; null where none did, and empty where nobody knows."""
     result: dict[str, Any] | None = None
     """What the operation answers, for operations other than `infer`."""
 

@@ -14,6 +14,9 @@ from msgspec import Struct
 from rbee.contracts.limits import JobId, Name, Port, Sha256, Slots
 from rbee.contracts.operations import Accelerator
 
+FileKind = Literal["model", "adapter", "projector"]
+"""What a model file is good for: an answer of its own, or a part in one (a LoRA adapter, what lets
+a model see)."""
 WorkerState = Literal["starting", "ready", "draining", "stopping", "backoff", "failed", "stopped"]
 
 
@@ -42,9 +45,12 @@ class ModelEntry(Struct, kw_only=True):
     """Tokens the model was trained for; 0 when the header does not say."""
     embedded: bool = False
     problem: str = ""
-    """Why the file cannot be loaded; empty when it can."""
+    """Why no request can be answered with this file alone; empty when it can be."""
     loaded_by: list[Name] = []
     """Ids of the workers that run it."""
+    kind: FileKind = "model"
+    projector: str = ""
+    """The id of the model's own projector, which its workers take along; empty for none."""
 
 
 class WorkerProcess(Struct, kw_only=True):
@@ -67,6 +73,10 @@ class WorkerProcess(Struct, kw_only=True):
     reason: str = ""
     """Why it is in `backoff` or `failed`."""
     log_tail: list[str] = []
+    lora: list[Name] = []
+    """Adapters that a request may name."""
+    sees: bool = False
+    """Whether it was given a projector."""
 
 
 class WorkerBeat(Struct, tag_field="from", tag="worker", kw_only=True):

@@ -101,6 +101,7 @@ class Infer(Operation, tag="infer", omit_defaults=True):
     ignore_eos: bool = False
     """Go on until `max_tokens` or a stop string; the model's end tokens are forbidden."""
     stop: Stops | None = None
+    """They end the answer wherever they stand, in what is thought as well."""
     logit_bias: LogitBias | None = None
     """Token id (as text, since JSON keys are text) to what is added to its logit."""
     logprobs: TopLogprobs | None = None

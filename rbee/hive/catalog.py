@@ -15,8 +15,9 @@ import anyio
 import msgspec
 
 from rbee import bee, gguf_header
-from rbee.contracts.fleet import ModelEntry
+from rbee.contracts.fleet import FileKind, ModelEntry
 from rbee.errors import BadModelFile, ModelInUse, ModelProtected, Unavailable, Usage
+from rbee.hive import parts
 from rbee.hive.hashes import BLOCK, Hashes, digest_of
 from rbee.hive.shelf import Found, Shelf, quantisation
 from rbee.naming import parse, resolve, unusable
@@ -61,18 +62,33 @@ class Catalog:
         """What is there, as of the last look; `bee` first. Files that cannot be loaded say why."""
         loaded = self._loaded()
         made = [self._entry(f) for f in self._found.values()]
+        projectors = parts.by_folder(e.id for e in made if e.kind == "projector")
+        for entry in made:
+            if entry.kind == "model" and not entry.problem:
+                entry.projector = parts.projector_of(entry.id, projectors)
         return [
             msgspec.structs.replace(entry, loaded_by=list(loaded.get(entry.id, ())))
             for entry in (self._bee, *made)
         ]
 
     def find(self, name: str) -> ModelEntry:
-        """The entry a name means. Raises as `naming.resolve`, and `BadModelFile` for a file that
-        is there and cannot be loaded."""
+        """The entry a name means, a model's or a part's. Raises as `naming.resolve`, and
+        `BadModelFile` for a file that is there and of no use."""
         entry = resolve(name, self.entries())
+        if entry.problem and entry.kind == "model":
+            raise unusable(entry)
+        return entry
+
+    def find_model(self, name: str) -> ModelEntry:
+        """As `find`, for what can answer requests; `BadModelFile` for parts of models too."""
+        entry = self.find(name)
         if entry.problem:
             raise unusable(entry)
         return entry
+
+    def find_part(self, name: str, kind: FileKind, path: str) -> ModelEntry:
+        """The adapter or the projector that a name means; `path` is where the name stands."""
+        return parts.find(name, kind, self.entries(), path)
 
     async def identify(self, entry: ModelEntry, report: Callable[[int, int], None]) -> ModelEntry:
         """The entry with its sha256, read now if need be."""
@@ -164,6 +180,8 @@ class Catalog:
             architecture=found.header.architecture[:64],
             quantisation=quantisation(found.id, found.header),
             context=found.header.context,
+            problem=found.fault,
+            kind=parts.kind_of(found.header),
         )
 
 

@@ -226,6 +226,8 @@ class Child:
             exit_code=self._exit_code,
             reason=self.error.message if self.error else "",
             log_tail=self._tail.lines() if with_tail else [],
+            lora=list(wish.lora),
+            sees=wish.projector is not None,
         )
 
 

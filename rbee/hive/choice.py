@@ -31,16 +31,17 @@ class HubFile:
 def choose(reference: Reference, files: Sequence[HubFile]) -> HubFile:
     """The one file that `reference` means.
 
-    1. A file named in full must be there.
+    1. A file named in full must be there; it need be no model, but a part of one (a projector).
     2. Of a quantisation, the one file whose name has that word.
     3. Of a repository, the only model; else the first of `PREFERRED` that names one file.
     Raises `ModelNotFound` telling what is there, `ModelAmbiguous`, and `BadModelFile` for models
     in parts.
     """
-    models = [f for f in files if _is_model(reference.repo, f.path)]
+    usable = [f for f in files if _is_nameable(reference.repo, f.path)]
+    models = [f for f in usable if not _NO_MODEL.search(f.path)]
     if reference.file:
         wanted = reference.file.removeprefix(reference.repo + "/")
-        fitting = [f for f in models if f.path == wanted]
+        fitting = [f for f in usable if f.path == wanted]
     elif reference.quant:
         fitting = [f for f in models if has_word(f.path, reference.quant)]
     else:
@@ -77,8 +78,8 @@ def has_word(path: str, quant: str) -> bool:
     return re.search(pattern, path, re.IGNORECASE) is not None
 
 
-def _is_model(repo: str, path: str) -> bool:
-    if not path.lower().endswith(".gguf") or _NO_MODEL.search(path):
+def _is_nameable(repo: str, path: str) -> bool:
+    if not path.lower().endswith(".gguf"):
         return False
     try:
         return parse(f"{repo}/{path}").file != ""

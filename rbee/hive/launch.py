@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -20,7 +20,18 @@ from rbee.contracts.answers import Problem
 from rbee.errors import RbeeError, SpawnFailed, from_code
 
 _HUB_PREFIXES = ("HF_", "HUGGING", "HUGGINGFACE")
-_NOT_FOR_WORKERS = frozenset({"RBEE_CONFIG", "RBEE_QUEEN_URL", "RBEE_HIVE_URL"})
+_NOT_FOR_WORKERS = frozenset(
+    {"RBEE_CONFIG", "RBEE_QUEEN_URL", "RBEE_HIVE_URL", "RBEE_LORA", "RBEE_PROJECTOR"}
+)
+"""The last two belong to one model, and a hive's workers have many."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """An adapter or a projector."""
+
+    id: str
+    file: str
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,15 @@ class Wish:
     context: int = 0
     threads: int = 0
     gpu_layers: int = -1
+    projector: Part | None = None
+    lora: Mapping[str, Part] = field(default_factory=dict)
+    """By the names that requests use."""
+
+    @property
+    def ids(self) -> list[str]:
+        """Every file that the worker needs, by its id."""
+        parts = [self.projector] if self.projector else []
+        return list(dict.fromkeys([self.model_id, *(p.id for p in (*parts, *self.lora.values()))]))
 
 
 def arguments(wish: Wish, config: HiveConfig, hive_id: str, parent: int) -> list[str]:
@@ -51,6 +71,8 @@ def arguments(wish: Wish, config: HiveConfig, hive_id: str, parent: int) -> list
         ("--ctx", wish.context),
         ("--threads", wish.threads),
         ("--queen", config.queen),
+        ("--projector", wish.projector.file if wish.projector else ""),
+        *(("--lora", f"{name}={part.file}") for name, part in wish.lora.items()),
     )
     for flag, value in optional:
         argv += [flag, str(value)] if value else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, assert_never
 
@@ -25,7 +26,8 @@ from rbee.hive import placement
 from rbee.hive.catalog import Catalog
 from rbee.hive.devices import Devices
 from rbee.hive.downloads import Downloads
-from rbee.hive.launch import Wish
+from rbee.hive.launch import Part, Wish
+from rbee.hive.parts import check_fits
 from rbee.hive.supervisor import Supervisor
 from rbee.naming import parse
 from rbee.wire.jobs import Job
@@ -79,11 +81,12 @@ class Operations:
         parse(operation.model)
         self._supervisor.check_room()
         await self._catalog.refresh()
-        entry = self._catalog.find(operation.model)
+        entry = self._catalog.find_model(operation.model)
+        projector, lora = self._projector(operation, entry), self._lora(operation, entry)
         devices = await self._devices.known()
         device = placement.choose(devices, operation.worker, operation.device)
         entry = await self._catalog.identify(entry, partial(_emit, job, "check", "bytes"))
-        wish = self._wish(operation, entry, device.id)
+        wish = replace(self._wish(operation, entry, device.id), projector=projector, lora=lora)
         return await self._supervisor.spawn(wish, partial(_emit, job, "load", "percent"))
 
     def _wish(self, operation: WorkerSpawn, entry: ModelEntry, device: str) -> Wish:
@@ -99,6 +102,22 @@ class Operations:
             threads=self._config.threads,
             gpu_layers=-1 if asked is None else asked,
         )
+
+    def _projector(self, operation: WorkerSpawn, model: ModelEntry) -> Part | None:
+        """The one asked for, else the model's own."""
+        if not (name := operation.projector or model.projector):
+            return None
+        entry = self._catalog.find_part(name, "projector", "$.projector")
+        return Part(entry.id, entry.file)
+
+    def _lora(self, operation: WorkerSpawn, model: ModelEntry) -> dict[str, Part]:
+        found: dict[str, Part] = {}
+        for name, reference in (operation.lora or {}).items():
+            path = f"$.lora.{name}"
+            entry = self._catalog.find_part(reference, "adapter", path)
+            check_fits(entry, model, path)
+            found[name] = Part(entry.id, entry.file)
+        return found
 
     async def download(self, name: str, job: Job) -> ModelEntry:
         """The entry; at once when it is here already, for nothing is updated by itself."""

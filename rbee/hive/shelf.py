@@ -23,6 +23,7 @@ from rbee import gguf_header
 from rbee.errors import BadModelFile, RbeeError
 from rbee.gguf_header import GgufHeader
 from rbee.gguf_tables import FILE_TYPES
+from rbee.hive.parts import CALLED, kind_of
 from rbee.naming import parse
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Found:
-    """A file of the folder. Exactly one of `header` and `fault` is set."""
+    """A file of the folder. `fault` says why it is no model, if it is none; parts of models have a
+    `header` all the same."""
 
     id: str
     path: Path
@@ -112,13 +114,16 @@ def judged(name: str, path: Path, stamp: Stamp) -> Found:
         header = gguf_header.read(path)
     except BadModelFile as exc:
         return Found(name, path, stamp, fault=exc.message)
-    if fault := unfit(header):
+    fault = unfit(header)
+    if fault and kind_of(header) == "model":
         return Found(name, path, stamp, fault=fault)
-    return Found(name, path, stamp, header=header)
+    return Found(name, path, stamp, header, fault)
 
 
 def unfit(header: GgufHeader) -> str:
     """Why a sound file is still no model that can be served alone; empty when it is one."""
+    if (kind := kind_of(header)) != "model":
+        return f"This file is {CALLED[kind]}: it answers nothing without its model."
     if header.kind != "model":
         return f"This file is no model of its own but a part of one ({header.kind[:40]!r})."
     if header.split_count > 1:

@@ -51,11 +51,12 @@ class Supervisor:
         return [child.view() for child in self._children.values()]
 
     def loaded(self) -> dict[str, list[str]]:
-        """Model id to the workers that hold it, or are about to."""
+        """The id of a model, an adapter or a projector to the workers that hold it, or are about
+        to."""
         found: dict[str, list[str]] = {}
         for child in self._children.values():
-            if child.alive:
-                found.setdefault(child.wish.model_id, []).append(child.wish.worker_id)
+            for held in child.wish.ids if child.alive else ():
+                found.setdefault(held, []).append(child.wish.worker_id)
         return found
 
     def get(self, worker_id: str | None, pid: int | None) -> WorkerProcess:

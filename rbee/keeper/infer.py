@@ -39,6 +39,7 @@ POLL_S = 0.05
 @click.option("--seed", type=int, metavar="N")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; repeatable.")
 @click.option("--json-schema", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--lora", metavar="NAME", help="An adapter that the worker was started with.")
 @click.option("--worker-id", metavar="ID", help="This worker only.")
 @click.option("--hive-id", metavar="ID", help="Workers of this hive only.")
 @click.option("--device", metavar="NAME", help="cpu, cuda, metal, or one such as cuda:1.")

@@ -78,6 +78,7 @@ def get(name: str, hive_id: str | None, queen: str, hive: str, as_json: bool) ->
         ("quantisation", found.quantisation),
         ("context", str(found.context)),
         ("loaded by", ", ".join(found.loaded_by)),
+        *([("projector", found.projector)] if found.projector else []),
         *([("why not", found.problem)] if found.problem else []),
     ]
     tables.show(tables.facts(pairs))

@@ -4,6 +4,8 @@
 2. On a terminal a wait is one line that changes in place and is gone before the first token.
    Elsewhere only a long wait is told, by a line now and then.
 3. What a server says is made harmless before it reaches a terminal.
+4. What a model thinks before it answers is no part of the answer: a person at a terminal sees it
+   dimmed, on stderr; a pipe does not get it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import TextIO
 
 from rbee.client.transport import Events
-from rbee.contracts.events import AnyEvent, Done, Failed, Progress, Queued, Token
+from rbee.contracts.events import AnyEvent, Done, Failed, Progress, Prompt, Queued, Token
 from rbee.errors import Upstream
 from rbee.keeper.text import clean, line
 from rbee.wire import codec
@@ -23,6 +25,7 @@ from rbee.wire.problems import from_failed
 
 TELL_EVERY_S = 5.0
 CLEAR = "\r\x1b[K"
+DIM, BRIGHT = "\x1b[2m", "\x1b[22m"
 
 
 class Waiting:
@@ -53,9 +56,31 @@ class Waiting:
             self._shown = False
 
 
+class Thoughts:
+    """What a model thinks, dimmed; nothing where nobody watches."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._live = out.isatty()
+        self._last = ""
+
+    def tell(self, text: str) -> None:
+        if self._live:
+            self._out.write(f"{DIM}{clean(text)}{BRIGHT}")
+            self._out.flush()
+            self._last = text
+
+    def end(self) -> None:
+        """The answer begins on a line of its own."""
+        if self._last:
+            self._out.write("\n" if self._last.endswith("\n") else "\n\n")
+            self._out.flush()
+            self._last = ""
+
+
 def show(events: Iterable[AnyEvent], out: TextIO, err: TextIO) -> Done:
     """Show events as they come; returns the last. Raises what a `failed` event says."""
-    waiting = Waiting(err)
+    waiting, thoughts = Waiting(err), Thoughts(err)
     say = clean if out.isatty() else str
     last = ""
     try:
@@ -63,19 +88,25 @@ def show(events: Iterable[AnyEvent], out: TextIO, err: TextIO) -> Done:
             match event:
                 case Queued() | Progress():
                     waiting.tell(describe(event))
-                case Token(text=text, choice=0) if text:
-                    waiting.clear()
-                    out.write(say(text))
-                    out.flush()
-                    last = text
-                case Token():
-                    pass  # an empty text carries tokens only; commands ask for one choice
+                case Token(text=text, choice=0, reasoning=reasoning):
+                    if text or reasoning:
+                        waiting.clear()
+                    if reasoning:
+                        thoughts.tell(reasoning)
+                    if text:
+                        thoughts.end()
+                        out.write(say(text))
+                        out.flush()
+                        last = text
+                case Token() | Prompt():
+                    pass  # commands ask for one choice, and for no echo
                 case Done():
                     return event
                 case Failed():
                     raise from_failed(event)
     finally:
         waiting.clear()
+        thoughts.end()
         if last and not last.endswith("\n"):
             out.write("\n")
             out.flush()

@@ -89,7 +89,7 @@ def _workers(status: FleetStatus) -> RenderableType:
     rows = [
         (
             w.worker.id,
-            w.worker.model,
+            with_adapters(w.worker.model, w.worker.lora),
             state(w.worker.state if w.alive else "gone"),
             w.worker.hive_id,
             w.worker.device,
@@ -128,7 +128,7 @@ def processes(found: Sequence[WorkerProcess], whole: bool = False) -> Renderable
     rows = [
         (
             p.worker_id,
-            p.model,
+            with_adapters(p.model, p.lora),
             state(p.state),
             str(p.pid or ""),
             p.url,
@@ -160,6 +160,11 @@ def models(found: Sequence[ModelEntry]) -> RenderableType:
         for m in found
     ]
     return table("models", columns, rows) if rows else Text("no models on this hive")
+
+
+def with_adapters(model: str, adapters: Sequence[str]) -> str:
+    """What a worker runs, and what a request may add to it."""
+    return " +".join((model, *adapters))
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Table:

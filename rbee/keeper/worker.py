@@ -36,12 +36,19 @@ def worker() -> None:
 @click.option("--ctx", "--context", "context", type=int, metavar="N", help="Tokens a slot.")
 @click.option("--slots", type=int, metavar="N", help="Requests answered at a time.")
 @click.option("--gpu-layers", type=int, metavar="N", help="-1 puts all on the accelerator.")
+@click.option("--lora", multiple=True, metavar="NAME=REF", help="An adapter; repeatable.")
+@click.option("--projector", metavar="REF", help="What lets it see; else the model's own.")
 @click.option("--hive-id", metavar="ID", help="Refused by any other hive.")
 @hive_options
 @json_option
-def spawn(model: str, queen: str, hive: str, as_json: bool, **options: Any) -> None:
-    """Start a worker for MODEL and wait until it serves."""
-    operation = checked(WorkerSpawn, model=model, **options)
+def spawn(
+    model: str, queen: str, hive: str, as_json: bool, lora: tuple[str, ...], **options: Any
+) -> None:
+    """Start a worker for MODEL and wait until it serves.
+
+    Adapters and projectors are files of the hive, named like models.
+    """
+    operation = checked(WorkerSpawn, model=model, lora=_adapters(lora), **options)
     with client(queen, hive).events(operation) as events:
         done = show_any(events, as_json)
     if not as_json:
@@ -99,6 +106,18 @@ def delete(queen: str, hive: str, as_json: bool, **named: Any) -> None:
         print_raw(raw)
     else:
         show_lines(f"{named['worker_id'] or named['pid']} is stopped")
+
+
+def _adapters(given: tuple[str, ...]) -> dict[str, str] | None:
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, reference = text.partition("=")
+        if not equals or not reference:
+            raise Usage(f"--lora {text!r} is not NAME=REF.", hint="--lora style=org/repo/file.gguf")
+        if name in found:
+            raise Usage(f"--lora names two adapters {name!r}.")
+        found[name] = reference
+    return found or None
 
 
 def _named(named: dict[str, Any]) -> dict[str, Any]:

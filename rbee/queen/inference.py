@@ -7,12 +7,13 @@ A worker that is gone before it said anything costs the client only time: anothe
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
 from rbee.contracts.answers import InferAnswer
-from rbee.contracts.events import AnyEvent, Done, Token, Usage
+from rbee.contracts.chat import ImagePart
+from rbee.contracts.events import AnyEvent, Done, Prompt, Token, Usage
 from rbee.contracts.operations import Infer
 from rbee.errors import Cancelled, Invalid, Late, RbeeError, WorkerGone
 from rbee.queen.dispatch import Dispatch
@@ -25,6 +26,7 @@ from rbee.wire.http import Http
 from rbee.wire.jobs import Job
 
 ATTEMPTS = 3
+Run = Callable[[Infer, Job, Emit], Awaitable[Done]]
 
 
 class Inference:
@@ -40,10 +42,14 @@ class Inference:
 
     async def run(self, infer: Infer, job: Job) -> InferAnswer | None:
         """Emit the answer's events into `job`; returns it folded when it was asked for whole."""
-        return await self.run_all([infer], job)
+        return await self._fold([infer], job, self._counted)
 
     async def run_all(self, infers: Sequence[Infer], job: Job) -> InferAnswer | None:
-        """Several prompts as one answer: the choices of each follow those of the one before."""
+        """Several prompts as one answer: the choices of each follow those of the one before, and
+        each begins with the prompt itself where that is to be echoed."""
+        return await self._fold(infers, job, self._told)
+
+    async def _fold(self, infers: Sequence[Infer], job: Job, run: Run) -> InferAnswer | None:
         fold = None if infers[0].stream else Fold(sum(i.n for i in infers))
 
         def emit(events: Sequence[AnyEvent]) -> None:
@@ -52,20 +58,23 @@ class Inference:
             job.emit(*events)
 
         if len(infers) == 1:
-            done = await self._counted(infers[0], job, emit)
+            done = await run(infers[0], job, emit)
         else:
-            done = await self._side_by_side(infers, job, emit)
+            done = await self._side_by_side(infers, job, emit, run)
         job.emit(done)
         return fold.answer(job.id, done) if fold is not None else None
 
-    async def _side_by_side(self, infers: Sequence[Infer], job: Job, emit: Emit) -> Done:
+    async def _told(self, infer: Infer, job: Job, emit: Emit) -> Done:
+        return await self._counted(infer, job, echoed(emit, infer.n))
+
+    async def _side_by_side(self, infers: Sequence[Infer], job: Job, emit: Emit, run: Run) -> Done:
         ends: dict[int, Done] = {}
         errors: list[RbeeError] = []
 
         async def one(number: int, infer: Infer, scope: anyio.CancelScope) -> None:
             first = sum(i.n for i in infers[:number])
             try:
-                ends[number] = await self._counted(infer, job, moved(emit, first))
+                ends[number] = await run(infer, job, moved(emit, first))
             except RbeeError as exc:
                 errors.append(exc)
                 scope.cancel()
@@ -100,7 +109,7 @@ class Inference:
         raise Late(f"The answer was not complete within {infer.deadline_ms} ms.")
 
     async def _attempt(self, infer: Infer, job: Job, clocked: _Clocked, ends: float | None) -> Done:
-        need = Need(infer.model, infer.hive_id, infer.worker_id, infer.device)
+        need = need_of(infer)
         relay = Relay(self._http, infer, job.id, clocked)
         for attempt in range(1, ATTEMPTS + 1):
             async with self._dispatch.lease(need, job.emit, infer.priority) as worker:
@@ -112,6 +121,21 @@ class Inference:
                     if relay.tokens or attempt == ATTEMPTS:
                         raise
         raise AssertionError("the last attempt returns or raises")
+
+
+def need_of(infer: Infer) -> Need:
+    """What a request asks of the fleet."""
+    contents = [message.content for message in infer.messages or ()]
+    sees = any(isinstance(p, ImagePart) for c in contents if isinstance(c, list) for p in c)
+    return Need(
+        infer.model,
+        infer.hive_id,
+        infer.worker_id,
+        infer.device,
+        infer.lora,
+        sees,
+        generates=True,
+    )
 
 
 class _Clocked:
@@ -147,17 +171,40 @@ def moved(emit: Emit, first: int) -> Emit:
     return emit_moved
 
 
+def echoed(emit: Emit, n: int) -> Emit:
+    """`emit` with the prompt as the first text of each choice."""
+
+    def emit_echoed(events: Sequence[AnyEvent]) -> None:
+        told: list[AnyEvent] = []
+        for event in events:
+            if isinstance(event, Prompt):
+                told += [_prompt_of(event, choice) for choice in range(n)]
+            else:
+                told.append(event)
+        emit(told)
+
+    return emit_echoed
+
+
+def _prompt_of(event: Prompt, choice: int) -> Token:
+    """It holds no new tokens: `token_ids` are the completion's alone."""
+    return Token(index=0, text=event.text, token_ids=[], choice=choice, logprobs=event.logprobs)
+
+
 def joined(ends: Sequence[tuple[Done, int]]) -> Done:
     """One end for several prompts, each with how many choices it had."""
     reasons = [reason_of(done, i) for done, n in ends for i in range(n)]
+    stops = [d.stops[i] if i < len(d.stops) else None for d, n in ends for i in range(n)]
     last = ends[-1][0]
     return Done(
         finish_reason=reasons[0],
         finish_reasons=reasons,
+        stops=stops if any(stops) else [],
         usage=Usage(
             sum(d.usage.prompt_tokens for d, _ in ends),
             sum(d.usage.completion_tokens for d, _ in ends),
             sum(d.usage.cached_tokens for d, _ in ends),
+            sum(d.usage.reasoning_tokens for d, _ in ends),
         ),
         timings=last.timings,
         worker_id=last.worker_id,
@@ -172,5 +219,17 @@ def check(infer: Infer) -> None:
         raise Invalid("Give exactly one of messages and prompt.", path="$.prompt")
     if infer.tools is not None and infer.messages is None:
         raise Invalid("Tools need messages.", path="$.tools")
-    if infer.json_schema is not None and infer.grammar is not None:
-        raise Invalid("Give a JSON schema or a grammar, not both.", path="$.grammar")
+    if infer.max_tokens == 0 and not infer.echo:
+        raise Invalid("max_tokens of 0 asks for nothing; only echo may.", path="$.max_tokens")
+    _check_form(infer)
+
+
+def _check_form(infer: Infer) -> None:
+    """The output has one form, and a place in one text."""
+    forms = [f for f in ("json_schema", "grammar", "regex") if getattr(infer, f) is not None]
+    if len(forms) > 1:
+        raise Invalid(f"Give {' or '.join(forms)}, not both.", path=f"$.{forms[-1]}")
+    if infer.suffix is not None and infer.prompt is None:
+        raise Invalid("A suffix needs a prompt: a chat has no middle.", path="$.suffix")
+    if infer.suffix is not None and infer.echo:
+        raise Invalid("Give suffix or echo, not both.", path="$.suffix")

@@ -6,7 +6,8 @@ They change nothing, so one whose worker is gone is asked again elsewhere, at mo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
 
@@ -22,6 +23,15 @@ from rbee.wire.http import Http
 
 T = TypeVar("T")
 ANSWER_S = 300.0
+
+
+@dataclass(frozen=True)
+class Question(Generic[T]):
+    """What is asked of a worker, and the type of what it answers."""
+
+    path: str
+    answer: type[T]
+    body: Any
 
 
 class Questions:
@@ -41,13 +51,21 @@ class Questions:
         body: Callable[[str], Any],
     ) -> T:
         """`body` makes the question from the id under which the worker knows the model."""
-        return await unless_gone(request, lambda: self._ask(Need(model), path, answer, body))
+        return await self.ask_as_fits(
+            request, model, lambda worker: Question(path, answer, body(worker.model))
+        )
 
-    async def _ask(self, need: Need, path: str, answer: type[T], body: Callable[[str], Any]) -> T:
+    async def ask_as_fits(
+        self, request: Request, model: str, made: Callable[[WorkerBeat], Question[T]]
+    ) -> T:
+        """`made` makes the question for the worker that is found, by what it can."""
+        return await unless_gone(request, lambda: self._ask(Need(model), made))
+
+    async def _ask(self, need: Need, made: Callable[[WorkerBeat], Question[T]]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             async with self._dispatch.lease(need, lambda event: None) as worker:
                 try:
-                    return await self._once(worker, path, answer, body(worker.model))
+                    return await self._once(worker, made(worker))
                 except RbeeError as exc:
                     if not broke(exc) or isinstance(exc, Late):  # slow is not gone
                         raise
@@ -56,8 +74,9 @@ class Questions:
                         raise gone(worker, exc.message) from exc
         raise AssertionError("the last attempt returns or raises")
 
-    async def _once(self, worker: WorkerBeat, path: str, answer: type[T], body: Any) -> T:
+    async def _once(self, worker: WorkerBeat, question: Question[T]) -> T:
+        url = worker.url + question.path
         found: T = await self._http.call(
-            "POST", worker.url + path, answer, body, timeout_s=ANSWER_S
+            "POST", url, question.answer, question.body, timeout_s=ANSWER_S
         )
         return found

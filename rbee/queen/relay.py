@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from rbee.contracts.events import AnyEvent, Done, Failed, Token
+from rbee.contracts.events import AnyEvent, Done, Failed, Prompt, Token
 from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
 from rbee.errors import Late, RbeeError, Unavailable, Upstream, WorkerGone
@@ -34,6 +34,7 @@ class Relay:
         self._infer = infer
         self._headers = {JOB_HEADER: job_id}
         self._emit = emit
+        self._prompted = False
         self.tokens = 0
         """Token events passed on so far, from whichever worker."""
 
@@ -66,9 +67,18 @@ class Relay:
         return None
 
     def _out(self, events: Sequence[AnyEvent]) -> None:
+        if self._infer.echo:
+            events = [event for event in events if self._is_news(event)]
         if events:
             self.tokens += sum(1 for event in events if isinstance(event, Token))
             self._emit(events)
+
+    def _is_news(self, event: AnyEvent) -> bool:
+        """A second worker echoes the prompt again, which the client has read from the first."""
+        if not isinstance(event, Prompt):
+            return True
+        told, self._prompted = self._prompted, True
+        return not told
 
 
 def addressed(infer: Infer, worker: WorkerBeat, deadline_ms: int | None) -> Infer:

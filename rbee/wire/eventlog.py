@@ -7,10 +7,9 @@ falls out of it is told so (`Gone`), never served a gap.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Sequence
-
-import anyio
 
 from rbee.contracts.events import AnyEvent, Done, Failed
 from rbee.errors import Gone
@@ -23,7 +22,8 @@ class EventLog:
 
     def __init__(self, ring: int = RING_EVENTS) -> None:
         self._ring: deque[AnyEvent] = deque(maxlen=ring)
-        self._wake = anyio.Event()
+        self._readers: list[asyncio.Future[None]] = []
+        """Those who wait. A future each: the cheapest way to be woken, which is once a token."""
         self.total = 0
         """Events ever appended; the next one's number."""
         self.last: Done | Failed | None = None
@@ -45,8 +45,14 @@ class EventLog:
             self.total += 1
             if isinstance(event, Done | Failed):
                 self.last = event
-        self._wake.set()
-        self._wake = anyio.Event()
+        self.wake()
+
+    def wake(self) -> None:
+        """Let every reader that waits have a look."""
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            if not reader.done():
+                reader.set_result(None)
 
     def since(self, cursor: int) -> Sequence[AnyEvent]:
         """Events from number `cursor` on. Raises `Gone` when the ring no longer holds them."""
@@ -66,4 +72,10 @@ class EventLog:
     async def wait(self, cursor: int) -> None:
         """Return when event number `cursor` is there, or the log has ended."""
         while self.total <= cursor and self.last is None:
-            await self._wake.wait()
+            await self.look()
+
+    async def look(self) -> None:
+        """Return at the next `wake`."""
+        reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._readers.append(reader)
+        await reader

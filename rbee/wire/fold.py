@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from rbee.contracts.answers import Choice, InferAnswer
+from rbee.contracts.answers import Choice, InferAnswer, Prompted
 from rbee.contracts.chat import ToolCall
-from rbee.contracts.events import AnyEvent, Done, FinishReason, Logprob, Token
+from rbee.contracts.events import AnyEvent, Done, FinishReason, Logprob, Prompt, Token
 
 
 @dataclass
@@ -19,6 +19,7 @@ class _Parts:
     ids: list[int] = field(default_factory=list)
     logprobs: list[Logprob] | None = None
     calls: list[ToolCall] | None = None
+    thoughts: list[str] = field(default_factory=list)
 
     def add(self, token: Token) -> None:
         self.texts.append(token.text)
@@ -27,6 +28,8 @@ class _Parts:
             self.logprobs = [*(self.logprobs or ()), *token.logprobs]
         if token.tool_calls is not None:
             self.calls = [*(self.calls or ()), *token.tool_calls]
+        if token.reasoning:
+            self.thoughts.append(token.reasoning)
 
 
 class Fold:
@@ -34,11 +37,14 @@ class Fold:
 
     def __init__(self, choices: int = 1) -> None:
         self._parts: dict[int, _Parts] = {i: _Parts() for i in range(choices)}
+        self._prompt: Prompted | None = None
 
     def add(self, events: Iterable[AnyEvent]) -> None:
         for event in events:
             if isinstance(event, Token):
                 self._parts.setdefault(event.choice, _Parts()).add(event)
+            elif isinstance(event, Prompt):
+                self._prompt = Prompted(event.text, event.token_ids, event.logprobs)
 
     def text(self, choice: int = 0) -> str:
         """What a choice says so far."""
@@ -53,20 +59,23 @@ class Fold:
             model=done.model,
             sha256=done.sha256,
             worker_id=done.worker_id,
-            choices=[_choice(i, p, reason_of(done, i)) for i, p in sorted(self._parts.items())],
+            choices=[_choice(i, p, done) for i, p in sorted(self._parts.items())],
             usage=done.usage,
             timings=done.timings,
+            prompt=self._prompt,
         )
 
 
-def _choice(index: int, parts: _Parts, reason: FinishReason) -> Choice:
+def _choice(index: int, parts: _Parts, done: Done) -> Choice:
     return Choice(
         index=index,
         text="".join(parts.texts),
-        finish_reason=reason,
+        finish_reason=reason_of(done, index),
         token_ids=parts.ids,
         logprobs=parts.logprobs,
         tool_calls=parts.calls,
+        reasoning="".join(parts.thoughts),
+        stop=done.stops[index] if index < len(done.stops) else None,
     )
 
 

@@ -1,12 +1,15 @@
 """An event log as an HTTP answer that is closed by whoever sends it.
 
 1. Two tasks: one sends, one listens for the reader's leaving, which may come while nothing is sent.
+   A timer looks every few seconds whether they get on, so that no token needs one of its own.
 2. However the stream ends, `on_close` is called: that is where a slot is given back.
 3. A reader that takes nothing for `SEND_DEADLINE_S` is cut; idle connections get comments.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -53,16 +56,24 @@ class EventStream(Response):
         self._translate = translate
         self._on_close = on_close
         self._end = end
+        self._sent = time.monotonic()
+        self._sending_since = 0.0
+        """When the send began that has not ended yet; 0: there is none."""
+        self._idle = False
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(_until_gone, receive, group.cancel_scope)
+                self._watch(group.cancel_scope)
                 await self._send_all(send)
                 group.cancel_scope.cancel()
         except* OSError:
             pass  # the reader's connection broke: on_close tells the writer
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             if self._on_close is not None:
                 self._on_close()
 
@@ -75,24 +86,43 @@ class EventStream(Response):
         await send(start)
         while True:
             body, more = await self._next()
-            with anyio.fail_after(SEND_DEADLINE_S):
-                await send({"type": "http.response.body", "body": body, "more_body": more})
+            self._sending_since = time.monotonic()
+            await send({"type": "http.response.body", "body": body, "more_body": more})
+            self._sent, self._sending_since = time.monotonic(), 0.0
             if not more:
                 return
 
     async def _next(self) -> tuple[bytes, bool]:
         """The next bytes, and whether more will follow."""
-        with anyio.move_on_after(KEEP_ALIVE_S):
-            await self._log.wait(self._cursor)
+        log = self._log
+        while log.total <= self._cursor and not log.ended:
+            await log.look()
+            if self._idle:
+                self._idle = False
+                if log.total <= self._cursor and not log.ended:
+                    return sse.KEEP_ALIVE, True
         try:
-            events = self._log.since(self._cursor)
+            events = log.since(self._cursor)
         except RbeeError as exc:
             lost: Failed = failed(exc)
             return self._translate(self._cursor, [lost]) + self._end, False
         number, self._cursor = self._cursor, self._cursor + len(events)
-        if self._log.ended and self._cursor >= self._log.total:
-            return self._translate(number, events) + self._end, False
-        return (self._translate(number, events) if events else sse.KEEP_ALIVE), True
+        body = self._translate(number, events)
+        if log.ended and self._cursor >= log.total:
+            return body + self._end, False
+        return body, True
+
+    def _watch(self, scope: anyio.CancelScope) -> None:
+        """Ask for a comment when nothing was sent for a while; end it when nothing is taken."""
+        now = time.monotonic()
+        if self._sending_since and now - self._sending_since > SEND_DEADLINE_S:
+            scope.cancel()
+            return
+        if not self._sending_since and now - self._sent > KEEP_ALIVE_S / 2:
+            self._idle = True
+            self._log.wake()
+        again = min(KEEP_ALIVE_S, SEND_DEADLINE_S) / 2
+        self._timer = asyncio.get_running_loop().call_later(again, self._watch, scope)
 
 
 async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:

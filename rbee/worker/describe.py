@@ -18,8 +18,11 @@ from rbee.config import WorkerConfig
 from rbee.contracts.limits import Fraction, Temperature, TopK
 from rbee.worker.engine.llama.backend import LlamaBackend
 from rbee.worker.engine.sampling import Sampling
+from rbee.worker.files import find_adapters
 from rbee.worker.prepare import DEFAULTS, LoadedModel
+from rbee.worker.reasoning import marks_of
 from rbee.worker.template import ChatTemplate
+from rbee.worker.tools.forms import form_of, visible_specials
 
 log = logging.getLogger(__name__)
 _BOUNDS = {"temperature": Temperature, "top_k": TopK, "top_p": Fraction, "min_p": Fraction}
@@ -30,6 +33,9 @@ def described(config: WorkerConfig, path: Path, backend: LlamaBackend) -> Loaded
     embedded = path == bee.path()
     recommended = Sampling(bee.SAMPLING["temperature"]) if embedded else _recommended(backend)
     source = backend.meta("tokenizer.chat_template")
+    form = form_of(source or "", lambda mark: vocabulary.token_of(mark) is not None)
+    marks = marks_of(source or "")
+    vocabulary.show(visible_specials(form) | ({marks.opening, marks.closing} if marks else set()))
     return LoadedModel(
         id=config.model_id or (bee.ID if embedded else _id_of(config.model, path)),
         path=path,
@@ -41,6 +47,14 @@ def described(config: WorkerConfig, path: Path, backend: LlamaBackend) -> Loaded
         bos=vocabulary.bos if vocabulary.adds_bos else "",
         guide=lambda: vocabulary.guide,
         recommended=recommended,
+        form=form,
+        marks=marks,
+        adapters=tuple(find_adapters(config.lora)),
+        speculate_tokens=config.speculate_tokens,
+        eyes=backend.eyes,
+        generates=backend.nature.generates,
+        embeds=backend.nature.embeds,
+        pairs=backend.pairs if backend.nature.ranks else None,
     )
 
 

@@ -23,11 +23,19 @@ class _Collector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         service, engine = self._service, self._service.engine
-        counters = {
+        counted, planner = engine.counters, engine.planner
+        counters: dict[str, tuple[str, float]] = {
             "rbee_requests": ("Requests accepted", service.requests),
             "rbee_prompt_tokens": ("Prompt tokens read", service.tokens_in),
             "rbee_generated_tokens": ("Tokens generated", service.tokens_out),
-            "rbee_engine_steps": ("Engine steps", engine.steps),
+            "rbee_cached_tokens": ("Prompt tokens found computed", service.tokens_cached),
+            "rbee_engine_steps": ("Engine steps", counted.steps),
+            "rbee_engine_step_seconds": ("Time spent in engine steps", counted.step_s),
+            "rbee_engine_decode_seconds": ("Of it, time inside llama.cpp", counted.decode_s),
+            "rbee_preempted": ("Sequences that had to give up their memory", planner.preempted),
+            "rbee_evicted": ("Kept prompts given up for others", planner.slots.evicted),
+            "rbee_drafted_tokens": ("Tokens guessed ahead", counted.drafted),
+            "rbee_drafted_tokens_true": ("Guessed tokens that came true", counted.drafts_true),
         }
         gauges = {
             "rbee_slots": ("Slots there are", float(service.model.slots)),

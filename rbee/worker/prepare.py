@@ -7,19 +7,26 @@ touches nothing of the engine; what is wrong with a request is said here.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rbee.contracts.chat import NamedTool, Tool
 from rbee.contracts.operations import Infer
-from rbee.contracts.worker_api import Tokenize
-from rbee.errors import BadRequest, Invalid, PromptTooLong
+from rbee.contracts.worker_api import ApplyTemplate, Tokenize
+from rbee.errors import BadRequest, Invalid
 from rbee.worker.engine.backend import Vocabulary
-from rbee.worker.engine.constraint import Constraint, of_grammar, of_schema, of_tools
+from rbee.worker.engine.constraint import Constraint
 from rbee.worker.engine.sampling import Sampling
+from rbee.worker.engine.span import ImageSpan, extra
+from rbee.worker.forced import constraint_of, has_form, offered
+from rbee.worker.prompt import Prompter
+from rbee.worker.reading import Reading
+from rbee.worker.reasoning import Marks
+from rbee.worker.refusals import check
+from rbee.worker.sight import READABLE, Eyes
 from rbee.worker.template import ChatTemplate
+from rbee.worker.tools.forms import HERMES, ToolForm
 
 DEFAULTS = Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05)
 """llama.cpp's, for models that recommend nothing."""
@@ -33,8 +40,28 @@ class Prepared:
     limit: int
     sampling: Sampling
     constraint: Constraint | None
-    tools: bool
-    """Whether tool calls are to be looked for in the answer."""
+    reading: Reading
+    """What is to be looked for in the answer: tool calls, reasoning."""
+    namespace: str = ""
+    """Only requests of the same one share what has been computed."""
+    adapter: str = ""
+    text: str = ""
+    """The prompt as a person would read it."""
+    echo: bool = False
+    ignore_eos: bool = False
+    deterministic: bool = False
+    images: Mapping[int, ImageSpan] = field(default_factory=dict)
+    """Pictures, by the place in the prompt where each begins."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """What the prompt costs: a picture may be more tokens than the places it has."""
+        return len(self.prompt) + extra(self.images)
+
+    @property
+    def heard(self) -> list[int]:
+        """The prompt's tokens that are text."""
+        return [token for token in self.prompt if token >= 0] if self.images else self.prompt
 
 
 @dataclass
@@ -52,24 +79,48 @@ class LoadedModel:
     bos: str = ""
     guide: Any = None
     recommended: Sampling = DEFAULTS
+    form: ToolForm = HERMES
+    """How the model writes calls of tools."""
+    marks: Marks | None = None
+    """What its reasoning stands between, if it reasons."""
+    adapters: tuple[str, ...] = ()
+    """LoRA adapters that a request may name."""
+    speculate_tokens: int = 0
+    """Tokens that may be guessed at most in one step."""
+    generates: bool = True
+    embeds: bool = True
+    eyes: Eyes | None = None
+    """What lets it see, when it was started with a projector."""
+    pairs: Callable[[str, Sequence[str]], Iterable[list[int]]] | None = None
+    """Makes the inputs of a query with each document; None where the model does not rank."""
 
     def prepare(self, infer: Infer) -> Prepared:
         """Raises `BadRequest` and its kind, naming the field."""
-        prompt = self._prompt(infer)
-        if len(prompt) >= self.context:
-            raise PromptTooLong(
-                f"The prompt has {len(prompt)} tokens; this worker's context is {self.context},"
-                " and the answer needs room in it.",
-                hint="shorten it, or start a worker with a larger --ctx",
-                path="$.messages" if infer.messages else "$.prompt",
-            )
-        room = self.context - len(prompt)
+        if not self.generates:
+            raise BadRequest("This model makes vectors, it does not generate.", path="$.model")
+        check(infer)
+        tools, formed = offered(infer), has_form(infer)
+        prompt = self._prompter.of(infer, formed=formed)
+        reading = Reading(
+            form=self.form if tools else None,
+            offered=frozenset(tool.function.name for tool in tools),
+            several=infer.parallel_tool_calls,
+            marks=None if formed or infer.messages is None else self.marks,
+            thinking=prompt.thinking,
+        )
         return Prepared(
-            prompt,
-            min(room, infer.max_tokens or room),
+            prompt.ids,
+            self._limit(infer, prompt.tokens),
             self.sampling(infer),
-            self._constraint(infer),
-            bool(infer.tools) and infer.tool_choice != "none",
+            constraint_of(infer, self.guide, self.form),
+            reading,
+            namespace=f"{self._adapter(infer.lora)}/{infer.cache_salt or ''}",
+            adapter=self._adapter(infer.lora),
+            text=prompt.text,
+            echo=infer.echo,
+            ignore_eos=infer.ignore_eos,
+            deterministic=infer.deterministic,
+            images=prompt.images,
         )
 
     def sampling(self, infer: Infer) -> Sampling:
@@ -82,99 +133,43 @@ class LoadedModel:
         given["seed"] = secrets.randbits(63) if infer.seed is None else infer.seed
         bias = {int(k): v for k, v in (infer.logit_bias or {}).items()}
         for token in bias:
-            self._check_token(token, "$.logit_bias")
+            self._prompter.check(token, "$.logit_bias")
         return replace(self.recommended, bias=bias, **given)
 
     def tokenize(self, request: Tokenize) -> list[int]:
         if (request.text is None) == (request.messages is None):
             raise Invalid("Give either text or messages.", path="$.text")
         if request.messages is not None:
-            return self._chat_ids(self.template.render(request.messages, request.tools))
+            return self._prompter.shown_ids(request.messages, request.tools)
         return self.vocabulary.tokenize(request.text or "", add_special=request.add_special)
+
+    def apply_template(self, request: ApplyTemplate) -> str:
+        """The chat as the model would read it."""
+        values = request.chat_template_kwargs
+        return self.template.render(request.messages, request.tools, values, READABLE)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         for token in tokens:
-            self._check_token(token, "$.tokens")
-        return b"".join(self.vocabulary.piece(t) for t in tokens).decode("utf-8", "replace")
+            self._prompter.check(token, "$.tokens")
+        return self._prompter.spelled(tokens)
 
-    def embed_inputs(self, inputs: Sequence[str | list[int]]) -> list[list[int]]:
-        """Token ids of each input, checked against vocabulary and context."""
-        made = []
-        for number, item in enumerate(inputs):
-            path = f"$.input[{number}]"
-            ids = self._ids(item, path)
-            if not ids:
-                raise BadRequest(f"{path} is empty: there is nothing to embed.", path=path)
-            if len(ids) > self.context:
-                raise PromptTooLong(
-                    f"{path} has {len(ids)} tokens; this worker's context is {self.context}.",
-                    path=path,
-                )
-            made.append(ids)
-        return made
+    @property
+    def _prompter(self) -> Prompter:
+        return Prompter(
+            self.vocabulary, self.template, self.bos, self.marks, self.context, self.eyes
+        )
 
-    def _prompt(self, infer: Infer) -> list[int]:
-        if (infer.prompt is None) == (infer.messages is None):
-            raise Invalid(
-                "Give either messages (a chat) or prompt (a completion).", path="$.prompt"
+    def _limit(self, infer: Infer, length: int) -> int:
+        """New tokens at most. Raises `PromptTooLong` when there is no room for one."""
+        path = "$.messages" if infer.messages else "$.prompt"
+        room = self._prompter.fits(length, path, room=int(infer.max_tokens != 0))
+        return room if infer.max_tokens is None else min(room, infer.max_tokens)
+
+    def _adapter(self, name: str | None) -> str:
+        if name is not None and name not in self.adapters:
+            known = ", ".join(self.adapters) or "none"
+            raise BadRequest(
+                f"This worker has no adapter {name!r}; it was started with: {known}.",
+                path="$.lora",
             )
-        if infer.messages is None:
-            ids = self._ids(infer.prompt or "", "$.prompt")
-        else:
-            tools = None if infer.tool_choice == "none" else infer.tools
-            ids = self._chat_ids(self.template.render(infer.messages, tools))
-        if not ids:
-            raise BadRequest("The prompt is empty.", path="$.prompt")
-        return ids
-
-    def _chat_ids(self, rendered: str) -> list[int]:
-        """Most templates write the BOS themselves; it must not stand there twice."""
-        has_bos = bool(self.bos) and rendered.startswith(self.bos)
-        return self.vocabulary.tokenize(rendered, add_special=not has_bos)
-
-    def _ids(self, given: str | list[int], path: str) -> list[int]:
-        if isinstance(given, str):
-            return self.vocabulary.tokenize(given, add_special=True)
-        for token in given:
-            self._check_token(token, path)
-        return given
-
-    def _check_token(self, token: int, path: str) -> None:
-        if not 0 <= token < self.vocabulary.size:
-            raise Invalid(
-                f"Token {token} is outside the vocabulary of {self.vocabulary.size}.", path=path
-            )
-
-    def _constraint(self, infer: Infer) -> Constraint | None:
-        wanted = [infer.json_schema is not None, infer.grammar is not None, _forces_call(infer)]
-        if not any(wanted):
-            return None
-        if sum(wanted) > 1:
-            raise Invalid("json_schema, grammar and a forced tool exclude each other.")
-        if self.guide is None:
-            raise BadRequest("This worker cannot constrain its output.")
-        tokenizer = self.guide()
-        if infer.json_schema is not None:
-            return of_schema(tokenizer, infer.json_schema)
-        if infer.grammar is not None:
-            return of_grammar(tokenizer, infer.grammar)
-        return of_tools(tokenizer, _offered(infer))
-
-
-def _forces_call(infer: Infer) -> bool:
-    return infer.tool_choice == "required" or isinstance(infer.tool_choice, NamedTool)
-
-
-def _offered(infer: Infer) -> list[Tool]:
-    """The tools one of which must be called."""
-    tools = infer.tools or []
-    if isinstance(infer.tool_choice, NamedTool):
-        name = infer.tool_choice.function.name
-        tools = [t for t in tools if t.function.name == name]
-        if not tools:
-            raise Invalid(
-                f"tool_choice names {name!r}, which is not among tools.", path="$.tool_choice"
-            )
-    if not tools:
-        raise Invalid("tool_choice needs tools.", path="$.tool_choice")
-    return tools
+        return name or ""

@@ -13,7 +13,7 @@ import re
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,10 @@ from pathlib import Path
 import psutil
 from anyio.to_thread import run_sync
 
-from rbee import __version__, bee, gguf_header, naming, paths
+from rbee import __version__, gguf_header
 from rbee.config import WorkerConfig, context_of
 from rbee.contracts.fleet import WorkerBeat, WorkerState
-from rbee.errors import ModelNotFound, RbeeError, Usage
+from rbee.errors import BadModelFile, RbeeError, Usage
 from rbee.wire.beats import Beater
 from rbee.wire.codec import encode
 from rbee.wire.guard import known_hosts
@@ -36,6 +36,7 @@ from rbee.worker.describe import described
 from rbee.worker.engine.engine import Engine
 from rbee.worker.engine.llama import loading
 from rbee.worker.engine.llama.backend import LlamaBackend
+from rbee.worker.files import find_adapters, find_model, find_projector
 from rbee.worker.metrics import registry
 from rbee.worker.parent import die_with
 from rbee.worker.prepare import LoadedModel
@@ -55,10 +56,11 @@ async def opened(config: WorkerConfig) -> AsyncIterator[Served]:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         check_bind(config.bind, config.insecure)
-        path = find_model(config.model)
+        path, adapters = find_model(config.model), find_adapters(config.lora)
+        projector = find_projector(config.projector)
         port, tries = (config.port_from, PORTS_TRIED) if config.port is None else (config.port, 1)
         socket = listen(config.bind, port, tries)
-        backend = await run_sync(partial(_load, config, path))
+        backend = await run_sync(partial(load, config, path, adapters, projector))
         model = described(config, path, backend)
     except RbeeError as exc:
         if not sys.stdout.isatty():  # a person is told by the last line of stderr
@@ -94,34 +96,24 @@ async def opened(config: WorkerConfig) -> AsyncIterator[Served]:
             backend.close()  # never under a running step; the process's end frees it as well
 
 
-def find_model(name: str) -> Path:
-    """The file that `--model` means: a path, `bee`, or the id of a file in rbee's home."""
-    if not name:
-        raise Usage("A worker needs --model: a GGUF file, or a model's id.", hint="--model bee")
-    if name == bee.ID:
-        return bee.path()
-    if _is_file(name):
-        return Path(name).absolute()
-    naming.parse(name)
-    inside = paths.models_dir() / name
-    if inside.is_file():
-        return inside
-    raise ModelNotFound(
-        f"No file {name[:200]!r}, and no model of that id in {paths.models_dir()}.",
-        hint="give the path of a GGUF file, or fetch one: rbee model download org/repo:Q4_K_M",
-    )
-
-
-def _is_file(name: str) -> bool:
-    try:
-        return Path(name).is_file()
-    except (OSError, ValueError):  # longer than a path may be, or with a NUL inside
-        return False
-
-
-def _load(config: WorkerConfig, path: Path) -> LlamaBackend:
+def load(
+    config: WorkerConfig,
+    path: Path,
+    adapters: Mapping[str, Path],
+    projector: Path | None = None,
+) -> LlamaBackend:
     """Blocking: check the header in Python, then let llama.cpp read the file."""
-    header = gguf_header.read(path)
+    context = config.context or context_of(gguf_header.read(path).context)
+    if 0 < config.kv_tokens < context:
+        raise Usage(
+            f"--kv-tokens {config.kv_tokens} is less than one context of {context} tokens.",
+            hint="raise it, or lower --ctx",
+        )
+    if projector is not None and gguf_header.read(projector).kind != "mmproj":
+        raise BadModelFile(
+            f"{projector.name} is no projector.",
+            hint="--projector wants the mmproj file that belongs to the model",
+        )
     loading.start()
     shown = -1
 
@@ -134,12 +126,15 @@ def _load(config: WorkerConfig, path: Path) -> LlamaBackend:
     return LlamaBackend(
         path,
         slots=config.slots,
-        context=config.context or context_of(header.context),
+        context=context,
         batch_tokens=config.batch_tokens,
         threads=config.threads or psutil.cpu_count(logical=False) or 1,
         device=_device(config),
         gpu_layers=config.gpu_layers,
         on_progress=on_progress,
+        kv_tokens=config.kv_tokens,
+        adapters=adapters,
+        projector=projector,
     )
 
 
@@ -185,7 +180,11 @@ class _Viewer:
             context=service.model.context,
             step=engine.steps,
             step_age_s=round(engine.step_age_s, 3),
-            embeds=True,
+            embeds=service.model.embeds,
+            generates=service.model.generates,
+            ranks=service.model.pairs is not None,
+            sees=service.model.eyes is not None,
+            lora=list(service.model.adapters),
             jobs=service.jobs,
             rss_bytes=self._process.memory_info().rss,
             version=__version__,

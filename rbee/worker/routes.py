@@ -13,7 +13,18 @@ from starlette.types import ASGIApp
 from rbee.contracts.answers import InferAnswer
 from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
-from rbee.contracts.worker_api import Detokenize, Embed, Text, Tokenize, Tokens, Vectors
+from rbee.contracts.worker_api import (
+    ApplyTemplate,
+    Detokenize,
+    Embed,
+    Rank,
+    Ranks,
+    Rendered,
+    Text,
+    Tokenize,
+    Tokens,
+    Vectors,
+)
 from rbee.wire.codec import decode
 from rbee.wire.gone import unless_gone
 from rbee.wire.jobroutes import JOB_HEADER
@@ -36,8 +47,17 @@ class Routes:
         return [
             Endpoint("POST", "/v1/infer", self.infer, "Generate", Infer, InferAnswer),
             Endpoint("POST", "/v1/embed", self.embed, "Vectors", Embed, Vectors),
+            Endpoint("POST", "/v1/rank", self.rank, "Scores", Rank, Ranks),
             Endpoint("POST", "/tokenize", self.tokenize, "Text to tokens", Tokenize, Tokens),
             Endpoint("POST", "/detokenize", self.detokenize, "Tokens to text", Detokenize, Text),
+            Endpoint(
+                "POST",
+                "/apply-template",
+                self.apply_template,
+                "A chat as the model reads it",
+                ApplyTemplate,
+                Rendered,
+            ),
             Endpoint("GET", "/v1/status", self.status, "The worker's state", answer=WorkerBeat),
         ]
 
@@ -55,11 +75,19 @@ class Routes:
         wanted: Embed = decode(await request.body(), Embed)
         return reply(await unless_gone(request, lambda: self._service.embed(wanted)))
 
+    async def rank(self, request: Request) -> Response:
+        wanted: Rank = decode(await request.body(), Rank)
+        return reply(await unless_gone(request, lambda: self._service.rank(wanted)))
+
     async def tokenize(self, request: Request) -> Response:
         return reply(await self._service.tokenize(decode(await request.body(), Tokenize)))
 
     async def detokenize(self, request: Request) -> Response:
         return reply(await self._service.detokenize(decode(await request.body(), Detokenize)))
+
+    async def apply_template(self, request: Request) -> Response:
+        wanted: ApplyTemplate = decode(await request.body(), ApplyTemplate)
+        return reply(await self._service.apply_template(wanted))
 
     async def status(self, request: Request) -> Response:
         return reply(self._view())

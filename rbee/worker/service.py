@@ -11,14 +11,28 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
+from rbee.contracts.chat import Message
 from rbee.contracts.events import Queued
 from rbee.contracts.operations import Infer
-from rbee.contracts.worker_api import Detokenize, Embed, Text, Tokenize, Tokens, Vectors
+from rbee.contracts.worker_api import (
+    ApplyTemplate,
+    Detokenize,
+    Embed,
+    Rank,
+    Ranks,
+    Rendered,
+    Text,
+    Tokenize,
+    Tokens,
+    Vectors,
+)
 from rbee.errors import (
     Cancelled,
     Late,
@@ -28,14 +42,21 @@ from rbee.errors import (
     WorkerGone,
 )
 from rbee.wire.replies import failed
-from rbee.worker.engine.backend import Row
-from rbee.worker.engine.engine import Cancel, Engine, Start, Update, Vector
-from rbee.worker.engine.planner import Sequence as Line
+from rbee.worker.engine.draft import Lookup
+from rbee.worker.engine.engine import Cancel, Engine, Start
+from rbee.worker.engine.sampling import Sampler
+from rbee.worker.engine.sequence import Sequence as Line
 from rbee.worker.engine.text import Assembler
+from rbee.worker.engine.writer import Update, Writer
+from rbee.worker.pooled import Pooled
 from rbee.worker.prepare import LoadedModel, Prepared
+from rbee.worker.sight import pictures_in
 from rbee.worker.ticket import Ticket
 
 log = logging.getLogger(__name__)
+LOOKING = 2
+"""Requests whose pictures are being read at the same time. Each may take a few hundred megabytes,
+and seconds, in which no thread is to be missing for requests without pictures."""
 
 
 class Service:
@@ -48,13 +69,16 @@ class Service:
         self._tickets: dict[str, Ticket] = {}
         self._without_ticket = 0
         """Requests in preparation, and those for vectors."""
+        self._looking = CapacityLimiter(LOOKING)
         self._closed = ""
         """Why nothing is taken any more."""
         self._loop = asyncio.get_running_loop()
         self._engine: Engine | None = None
+        self._pooled = Pooled(model, lambda command: self.engine.send(command))
         self.poke: Callable[[], None] = lambda: None
         self.tokens_out = 0
         self.tokens_in = 0
+        self.tokens_cached = 0
         self.requests = 0
 
     def __repr__(self) -> str:
@@ -81,10 +105,17 @@ class Service:
         """Check a request and hand it to the engine. Raises before anything has happened."""
         self._check_model(infer.model)
         with self._entered():
-            prepared = await run_sync(self.model.prepare, infer)
+            limiter = self._limiter(infer.messages)
+            prepared = await run_sync(self.model.prepare, infer, limiter=limiter)
         self._check_open()
         key = secrets.token_hex(8)
-        ticket = Ticket(infer, prepared, job_id, lambda: self._cancel(key))
+        ticket = Ticket(
+            infer,
+            prepared,
+            job_id,
+            cancel=lambda: self._cancel(key),
+            cut=lambda choice: self.engine.send(Cancel(key, choice)),
+        )
         self._tickets[key] = ticket
         self.requests += 1
         self.tokens_in += ticket.prompt_tokens
@@ -100,41 +131,24 @@ class Service:
         return ticket
 
     async def embed(self, request: Embed) -> Vectors:
-        """Vectors in the order of the inputs."""
         self._check_model(request.model)
         with self._entered():
-            inputs = await run_sync(self.model.embed_inputs, request.input)
-            rows = await self._rows(inputs)
-        vectors = [_normal(row) if request.normalise else row.tolist() for row in rows]
-        count = sum(len(ids) for ids in inputs)
-        return Vectors(model=self.model.id, vectors=vectors, prompt_tokens=count)
+            return await self._pooled.embed(request)
 
-    async def _rows(self, inputs: list[list[int]]) -> list[Row]:
-        """What the engine makes of the inputs; it stops when nobody waits any more."""
-        done: asyncio.Future[list[Row]] = self._loop.create_future()
-
-        def settle(found: list[Row] | RbeeError) -> None:
-            if done.done():
-                return
-            if isinstance(found, RbeeError):
-                done.set_exception(found)
-            else:
-                done.set_result(found)
-
-        def cross(found: list[Row] | RbeeError) -> None:
-            self._loop.call_soon_threadsafe(settle, found)
-
-        command = Vector(inputs, cross)
-        self.engine.send(command)
-        try:
-            return await done
-        finally:
-            command.cancelled.set()
+    async def rank(self, request: Rank) -> Ranks:
+        self._check_model(request.model)
+        with self._entered():
+            return await self._pooled.rank(request)
 
     async def tokenize(self, request: Tokenize) -> Tokens:
         self._check_model(request.model)
-        ids = await run_sync(self.model.tokenize, request)
+        limiter = self._limiter(request.messages)
+        ids = await run_sync(self.model.tokenize, request, limiter=limiter)
         return Tokens(self.model.id, ids, len(ids))
+
+    async def apply_template(self, request: ApplyTemplate) -> Rendered:
+        self._check_model(request.model)
+        return Rendered(self.model.id, await run_sync(self.model.apply_template, request))
 
     async def detokenize(self, request: Detokenize) -> Text:
         self._check_model(request.model)
@@ -160,26 +174,46 @@ class Service:
         finally:
             self._without_ticket -= 1
 
+    def _limiter(self, messages: Sequence[Message] | None) -> CapacityLimiter | None:
+        """None is the one that all share."""
+        return self._looking if messages and pictures_in(messages) else None
+
     def _check_open(self) -> None:
         if self._closed:
             raise WorkerGone(self._closed)
 
     def _starts(self, key: str, infer: Infer, prepared: Prepared) -> list[Start]:
-        lines = [
-            Line(key, choice, prepared.prompt, prepared.limit, infer.priority)
-            for choice in range(infer.n)
-        ]
+        return [Start(self._writer(key, choice, infer, prepared)) for choice in range(infer.n)]
+
+    def _writer(self, key: str, choice: int, infer: Infer, prepared: Prepared) -> Writer:
+        """One choice. Only the first reports the prompt; without a token to say all have to."""
+        vocabulary = self.model.vocabulary
+        nothing = prepared.limit == 0
+        line = Line(
+            key,
+            choice,
+            prepared.prompt,
+            prepared.limit,
+            infer.priority,
+            namespace=prepared.namespace,
+            adapter=prepared.adapter,
+            alone=infer.deterministic,
+            images=prepared.images,
+            scored=nothing or (prepared.echo and infer.logprobs is not None and choice == 0),
+        )
         constraint = prepared.constraint
-        return [
-            Start(
-                line,
-                prepared.sampling,
-                Assembler(infer.stop or ()),
-                constraint.fresh() if constraint and line.choice else constraint,
-                infer.logprobs,
-            )
-            for line in lines
-        ]
+        drafts = self.model.speculate_tokens and not infer.deterministic
+        return Writer(
+            line,
+            Sampler(prepared.sampling, choice, prepared.heard, vocabulary),
+            Assembler(infer.stop or ()),
+            vocabulary,
+            self.model.context,
+            constraint.fresh() if constraint and choice else constraint,
+            infer.logprobs,
+            np.asarray(vocabulary.ends, np.int64) if prepared.ignore_eos else None,
+            Lookup(self.model.speculate_tokens) if drafts else None,
+        )
 
     def _check_model(self, name: str) -> None:
         if name not in (self.model.id, self.model.path.name, str(self.model.path)):
@@ -202,6 +236,7 @@ class Service:
 
     def _finish(self, key: str, ticket: Ticket, now: float) -> None:
         del self._tickets[key]
+        self.tokens_cached += ticket.cached
         model = self.model
         ticket.log.append(ticket.done(now, self.worker_id, model.id, model.sha256))
         self._release(ticket)
@@ -235,10 +270,3 @@ class Service:
             self.tokens_out += len(update.tokens)
             if ticket.advance(update, now):
                 self._finish(update.request, ticket, now)
-
-
-def _normal(row: Row) -> list[float]:
-    """Scaled to length 1; the zero vector stays."""
-    length = float((row @ row) ** 0.5)
-    found: list[float] = (row / length if length else row).tolist()
-    return found

@@ -1,6 +1,7 @@
 """A request inside the worker: its choices so far, and the events made of the engine's updates.
 
-Pure but for the log it appends to; knows neither the engine nor HTTP.
+Pure but for the log it appends to; knows neither the engine nor HTTP. A choice can be complete
+before the engine knows: with its one call, where only one was asked for. `cut` tells the engine.
 """
 
 from __future__ import annotations
@@ -12,47 +13,73 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rbee.contracts.answers import InferAnswer
-from rbee.contracts.chat import ToolCall
-from rbee.contracts.events import Done, Failed, FinishReason, Logprob, Timings, Token, Usage
+from rbee.contracts.events import (
+    AnyEvent,
+    Done,
+    Failed,
+    FinishReason,
+    Logprob,
+    Prompt,
+    Timings,
+    Token,
+    Usage,
+)
 from rbee.contracts.operations import Infer
 from rbee.errors import RbeeError
 from rbee.wire.eventlog import EventLog
 from rbee.wire.fold import Fold
 from rbee.wire.replies import from_failed
-from rbee.worker.engine.engine import Update
+from rbee.worker.engine.writer import Update
 from rbee.worker.prepare import Prepared
-from rbee.worker.toolcalls import ToolCallReader
+from rbee.worker.reading import AnswerReader
 
 
 @dataclass
 class _ChoiceState:
     """One of a request's answers so far."""
 
-    calls: ToolCallReader | None
+    reader: AnswerReader
     ids: list[int] = field(default_factory=list)
     """Tokens whose text is not certain yet."""
     reported: int = 0
     total: int = 0
+    thought: int = 0
+    """How many of the tokens were spent on reasoning."""
     logprobs: list[Logprob] = field(default_factory=list)
     finish: FinishReason | None = None
+    stop: str | None = None
 
 
 class Ticket:
     """A request inside the worker: its events, and the way to end it."""
 
-    def __init__(self, infer: Infer, prepared: Prepared, job_id: str, cancel: Callable[[], None]):
+    def __init__(
+        self,
+        infer: Infer,
+        prepared: Prepared,
+        job_id: str,
+        cancel: Callable[[], None],
+        cut: Callable[[int], None] = lambda choice: None,
+    ) -> None:
         self.id = job_id or f"job-{secrets.token_hex(8)}"
         self.infer = infer
         self.log = EventLog()
-        self.prompt_tokens = len(prepared.prompt)
-        self.choices = [
-            _ChoiceState(ToolCallReader() if prepared.tools else None) for _ in range(infer.n)
-        ]
+        self.prompt_tokens = prepared.prompt_tokens
+        self.choices = [_ChoiceState(prepared.reading.reader()) for _ in range(infer.n)]
+        echo = Prompt(text=prepared.text, token_ids=list(prepared.prompt))
+        self._prompt: Prompt | None = echo if prepared.echo else None
+        """What is to be told before any token."""
+        self._scored = infer.logprobs is not None
+        self._held: list[AnyEvent] = []
+        """Tokens of other choices, that came before the prompt was scored."""
+        self.cached = 0
+        """Tokens of the prompt that had been computed before."""
         self.arrived = time.monotonic()
         self.admitted: float | None = None
         self.first: float | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.cancel = cancel
+        self.cut = cut
 
     @property
     def error(self) -> RbeeError | None:
@@ -62,15 +89,38 @@ class Ticket:
     def advance(self, update: Update, now: float) -> bool:
         """Take an update in; True when every choice is complete."""
         choice = self.choices[update.choice]
+        if choice.finish is not None:  # what came while it was being cut
+            return False
         self.first = self.first or now
+        if update.choice == 0:
+            self.cached = update.cached
+        self._tell_prompt(update.prompt)
         choice.total += len(update.tokens)
         choice.ids += update.tokens
         choice.logprobs += update.logprobs or ()
-        choice.finish = update.finish
+        choice.finish, choice.stop = update.finish, update.stop
         event = _token_event(choice, update)
         if event is not None:
+            self._tell(event)
+        if choice.reader.complete:
+            choice.finish = "tool_calls"
+            if update.finish is None:
+                self.cut(update.choice)
+        return choice.finish is not None and all(c.finish for c in self.choices)
+
+    def _tell_prompt(self, scored: Prompt | None) -> None:
+        """Once, when it is known: with its score, where that was asked for."""
+        if self._prompt is not None and (scored is not None or not self._scored):
+            if scored is not None and self._scored:
+                self._prompt.logprobs = scored.logprobs
+            self.log.append(self._prompt, *self._held)
+            self._prompt = None
+
+    def _tell(self, event: AnyEvent) -> None:
+        if self._prompt is not None:
+            self._held.append(event)
+        else:
             self.log.append(event)
-        return update.finish is not None and all(c.finish for c in self.choices)
 
     def done(self, now: float, worker_id: str, model: str, sha256: str) -> Done:
         """The last event of a complete answer."""
@@ -78,29 +128,36 @@ class Ticket:
         return Done(
             finish_reason=reasons[0],
             finish_reasons=reasons,
-            usage=Usage(self.prompt_tokens, sum(c.total for c in self.choices)),
+            usage=Usage(
+                self.prompt_tokens,
+                sum(c.total for c in self.choices),
+                self.cached,
+                sum(c.thought for c in self.choices),
+            ),
             timings=_timings(self, now),
             worker_id=worker_id,
             model=model,
             sha256=sha256,
+            stops=[c.stop for c in self.choices],
         )
 
 
 def _token_event(choice: _ChoiceState, update: Update) -> Token | None:
     """An event as soon as there is something certain to say."""
-    text = update.text
-    calls: list[ToolCall] = []
-    if choice.calls is not None:
-        text, calls = choice.calls.feed(update.text, final=update.finish is not None)
-    if not text and not calls and not (update.finish and choice.ids):
+    said = choice.reader.feed(update.text, final=update.finish is not None)
+    if choice.reader.thinking:
+        choice.thought += len(update.tokens)
+    certain = said.text or said.reasoning or said.calls
+    if not certain and not (update.finish and choice.ids):
         return None
     event = Token(
         index=choice.reported,
-        text=text,
+        text=said.text,
         token_ids=choice.ids,
         choice=update.choice,
         logprobs=choice.logprobs or None,
-        tool_calls=calls or None,
+        tool_calls=said.calls or None,
+        reasoning=said.reasoning,
     )
     choice.reported += len(choice.ids)
     choice.ids, choice.logprobs = [], []
@@ -108,7 +165,7 @@ def _token_event(choice: _ChoiceState, update: Update) -> Token | None:
 
 
 def _reason(choice: _ChoiceState) -> FinishReason:
-    if choice.calls is not None and choice.calls.found and choice.finish == "stop":
+    if choice.reader.has_called and choice.finish == "stop":
         return "tool_calls"
     return choice.finish or "stop"
 

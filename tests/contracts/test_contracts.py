@@ -36,14 +36,18 @@ ANSWERS = [
     worker_api.Vectors,
     worker_api.Tokens,
     worker_api.Text,
+    worker_api.Ranks,
+    worker_api.Rendered,
 ]
 REQUESTS = [
     operations.AnyOperation,
     worker_api.Embed,
     worker_api.Tokenize,
     worker_api.Detokenize,
+    worker_api.Rank,
+    worker_api.ApplyTemplate,
 ]
-FREE_FORM = {"json_schema", "parameters"}
+FREE_FORM = {"json_schema", "parameters", "chat_template_kwargs"}
 """JSON that rbee hands on as it is; only the body's size bounds it."""
 
 
@@ -157,7 +161,7 @@ def may_be_null(found: Any) -> bool:
 
 
 OUT_OF_RANGE = [
-    ("max_tokens", 0),
+    ("max_tokens", -1),
     ("max_tokens", 1_048_577),
     ("temperature", -0.001),
     ("temperature", 5.001),

@@ -223,5 +223,7 @@ def test_a_file_is_called_by_the_finest_word_it_has() -> None:
 
 def test_parts_of_models_are_no_models() -> None:
     assert unfit(GgufHeader(3, "llama")) == ""
-    assert "'mmproj'" in unfit(GgufHeader(3, "clip", kind="mmproj"))
+    assert "a projector" in unfit(GgufHeader(3, "clip", kind="mmproj"))
+    assert "a LoRA adapter" in unfit(GgufHeader(3, "llama", kind="adapter"))
+    assert "'imatrix'" in unfit(GgufHeader(3, "llama", kind="imatrix"))
     assert "part 1 of 3" in unfit(GgufHeader(3, "llama", split_count=3))

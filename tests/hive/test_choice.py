@@ -41,6 +41,7 @@ def files(*names: str) -> list[HubFile]:
         ("o/r/Tiny-Q8_0.gguf", USUAL, "Tiny-Q8_0.gguf"),
         ("o/r/sub/x.gguf", ["x.gguf", "sub/x.gguf"], "sub/x.gguf"),
         ("o/r", ["a-Q4_K_M-00001-of-00002.gguf", "a-Q8_0.gguf"], "a-Q8_0.gguf"),
+        ("o/r/mmproj-Tiny-F16.gguf", USUAL, "mmproj-Tiny-F16.gguf"),
     ],
 )
 def test_the_file_that_is_meant(name: str, there: list[str], chosen: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from rbee import config
 from rbee.config import HiveConfig
 from rbee.errors import BadModelFile, Late, SpawnFailed, Upstream
 from rbee.hive.identity import Identity, host_id
-from rbee.hive.launch import Said, Wish, arguments, environment, port_of, understand
+from rbee.hive.launch import Part, Said, Wish, arguments, environment, port_of, understand
 from rbee.hive.tail import LINE_CHARS, LINES, LineReader, Tail
 
 WISH = Wish("bee-1a2b", "bee", "/models/a b;c.gguf", "ab" * 32, "cuda:0", slots=4, context=2_048)
@@ -28,6 +30,20 @@ def test_the_arguments_are_a_list_that_no_shell_reads() -> None:
     assert (value(argv, "--ctx"), value(argv, "--queen")) == ("2048", "http://10.0.0.1:7833")
     assert "--threads" not in argv
     assert "--insecure" not in argv
+
+
+def test_adapters_and_the_projector_are_named_by_their_files() -> None:
+    wish = replace(
+        WISH,
+        projector=Part("o/r/mmproj.gguf", "/models/o/r/mmproj.gguf"),
+        lora={"style": Part("s.gguf", "/models/s.gguf"), "law": Part("l.gguf", "/models/l.gguf")},
+    )
+    argv = arguments(wish, HiveConfig(), "desk", parent=42)
+    assert value(argv, "--projector") == "/models/o/r/mmproj.gguf"
+    named = [argv[n + 1] for n, flag in enumerate(argv) if flag == "--lora"]
+    assert named == ["style=/models/s.gguf", "law=/models/l.gguf"]
+    assert wish.ids == ["bee", "o/r/mmproj.gguf", "s.gguf", "l.gguf"]
+    assert not {"--projector", "--lora"} & {*arguments(WISH, HiveConfig(), "desk", parent=42)}
 
 
 def test_a_hive_open_to_the_network_has_workers_that_are() -> None:
@@ -48,6 +64,8 @@ def test_a_worker_gets_no_token_and_none_of_the_hives_settings() -> None:
         "RBEE_ID": "desk",
         "RBEE_MODELS_DIR": "/models",
         "RBEE_CONFIG": "/etc/hive.toml",
+        "RBEE_LORA": "style=/s.gguf",
+        "RBEE_PROJECTOR": "/eye.gguf",
         "RBEE_BATCH_TOKENS": "64",
     }
     kept = environment(env, HiveConfig(log_level="debug", allowed_hosts=("a", "b")))
@@ -56,6 +74,7 @@ def test_a_worker_gets_no_token_and_none_of_the_hives_settings() -> None:
     loaded = config.load(config.WorkerConfig, None, kept)
     assert (loaded.log_level, loaded.batch_tokens) == ("debug", 64)
     assert (loaded.port, loaded.id, loaded.allowed_hosts) == (None, "", ("a", "b"))
+    assert (loaded.lora, loaded.projector) == ((), "")
 
 
 def test_lines_that_mean_something() -> None:

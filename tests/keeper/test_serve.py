@@ -38,6 +38,13 @@ def test_a_workers_flags_reach_it() -> None:
     assert serving.flags("worker") == {"model": "x.gguf", "context": "512", "gpu_layers": "-1"}
 
 
+def test_adapters_are_named_one_by_one() -> None:
+    serving = asked("--role", "worker", "--lora", "a=x.gguf", "--lora", "b=y.gguf")
+    assert serving.flags("worker") == {"lora": ("a=x.gguf", "b=y.gguf")}
+    more = asked("--role", "worker", "--projector", "e.gguf", "--speculate-tokens", "4")
+    assert more.flags("worker") == {"projector": "e.gguf", "speculate_tokens": "4"}
+
+
 def test_a_flag_of_another_role_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--model is no flag of a queen." in refused(capsys, "--role", "queen", "--model", "x")
     assert "--ctx is no flag of a queen." in refused(capsys, "--role", "queen", "--ctx", "9")

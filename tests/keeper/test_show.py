@@ -6,9 +6,9 @@ import io
 
 import pytest
 
-from rbee.contracts.events import AnyEvent, Done, Failed, Progress, Queued, Token
+from rbee.contracts.events import AnyEvent, Done, Failed, Progress, Prompt, Queued, Token
 from rbee.errors import Upstream, WorkerGone
-from rbee.keeper.show import CLEAR, TELL_EVERY_S, Waiting, describe, show, size
+from rbee.keeper.show import BRIGHT, CLEAR, DIM, TELL_EVERY_S, Waiting, describe, show, size
 
 
 class Terminal(io.StringIO):
@@ -41,6 +41,23 @@ def test_a_wait_is_shown_in_place_and_gone_before_the_first_token() -> None:
     screen = Terminal()
     show([Queued(position=2), LOADING, token("x"), DONE], screen, screen)
     assert screen.getvalue() == f"{CLEAR}waiting, 2 ahead{CLEAR}load 40%{CLEAR}x\n"
+
+
+THOUGHT = Token(index=0, text="", token_ids=[1], reasoning="a\x1b[2J plan")
+
+
+def test_thoughts_are_dimmed_and_harmless_and_the_answer_has_a_line_of_its_own() -> None:
+    out, err = io.StringIO(), Terminal()
+    show([LOADING, THOUGHT, token("x"), DONE], out, err)
+    assert out.getvalue() == "x\n"
+    assert err.getvalue() == f"{CLEAR}load 40%{CLEAR}{DIM}a␛[2J plan{BRIGHT}\n\n"
+
+
+def test_nobody_in_a_pipe_reads_thoughts_or_the_prompt() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    echo = Prompt(text="before", token_ids=[7])
+    assert show([echo, THOUGHT, token("x"), DONE], out, err) is DONE
+    assert (out.getvalue(), err.getvalue()) == ("x\n", "")
 
 
 def test_a_short_wait_is_not_told_in_a_pipe_and_a_long_one_now_and_then() -> None:
@@ -90,4 +107,4 @@ def test_sizes() -> None:
 
 def test_every_event_can_be_shown() -> None:
     for kind in AnyEvent.__args__:
-        assert kind in (Queued, Progress, Token, Done, Failed)
+        assert kind in (Queued, Progress, Prompt, Token, Done, Failed)

@@ -36,6 +36,11 @@ def test_a_worker_that_runs_has_its_memory_and_age() -> None:
     assert "7 s" in shown(processes([ready]))
 
 
+def test_a_workers_adapters_stand_beside_its_model() -> None:
+    ready = WorkerProcess(worker_id="w", model="bee", state="ready", lora=["style", "law"])
+    assert "bee +style +law" in shown(processes([ready]))
+
+
 @pytest.mark.parametrize("text", ["", "a\nb", "y" * SHORT, LONG])
 def test_short_is_one_short_line(text: str) -> None:
     assert len(short(text)) <= SHORT

@@ -54,8 +54,8 @@ def device(name: str, free: int = 50) -> Device:
     return Device(name, kind, name, 100, free)
 
 
-def entry(name: str, size: int = 10) -> ModelEntry:
-    return ModelEntry(id=name, file=name, size=size)
+def entry(name: str, size: int = 10, projector: str = "") -> ModelEntry:
+    return ModelEntry(id=name, file=name, size=size, projector=projector)
 
 
 def process(name: str, **more: Any) -> WorkerProcess:
@@ -63,6 +63,7 @@ def process(name: str, **more: Any) -> WorkerProcess:
     return WorkerProcess(worker_id=name, **given)
 
 
+adapters = st.lists(st.sampled_from(("style", "law")), max_size=2, unique=True)
 hive_ids = st.sampled_from(("h1", "h2", "h3"))
 processes = st.builds(
     process,
@@ -70,13 +71,17 @@ processes = st.builds(
     model=st.sampled_from(MODELS),
     state=st.sampled_from(("starting", "ready", "backoff", "failed")),
     device=st.sampled_from(DEVICES),
+    lora=adapters,
+    sees=st.booleans(),
 )
 hives = st.builds(
     hive,
     hive_ids,
     devices=st.lists(st.builds(device, st.sampled_from(DEVICES), st.integers(0, 100)), max_size=3),
     models=st.lists(
-        st.builds(entry, st.sampled_from(MODELS), st.integers(0, 60)),
+        st.builds(
+            entry, st.sampled_from(MODELS), st.integers(0, 60), st.sampled_from(("", "eye.gguf"))
+        ),
         max_size=3,
         unique_by=lambda e: e.id,
     ),
@@ -88,6 +93,8 @@ workers = st.builds(
     hive_id=st.one_of(st.just(""), hive_ids),
     model=st.sampled_from(MODELS),
     device=st.sampled_from(DEVICES),
+    lora=adapters,
+    sees=st.booleans(),
     slots=st.integers(1, 4),
     busy=st.integers(0, 4),
 )
@@ -112,4 +119,6 @@ needs = st.builds(
     hive_id=st.none() | st.sampled_from(("h1", "h2", "nobody", "localhost")),
     worker_id=st.none() | st.sampled_from(("w1", "nobody")),
     device=st.none() | st.sampled_from(("cpu", "cuda", "cuda:1", "metal")),
+    lora=st.none() | st.sampled_from(("style", "none")),
+    sees=st.booleans(),
 )

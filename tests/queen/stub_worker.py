@@ -3,7 +3,8 @@
 It speaks the worker's HTTP API and sends real heartbeats. By flag it is slow (`--gap_s`), dies in
 the middle of an answer (`--die_after N` tokens), or never answers (`--deaf 1`).
 A prompt that begins with `fail:` is answered with a token and a `failed` event, `long:` with a 400,
-`call:` with a tool call.
+`call:` with a tool call, `think:` with its second word as a thought. `--ranks 1` makes it a ranker:
+the more letters a document has, the better.
 """
 
 from __future__ import annotations
@@ -20,10 +21,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rbee.contracts.chat import FunctionCall, TextPart, ToolCall
-from rbee.contracts.events import AnyEvent, Done, Failed, Logprob, Timings, Token, Usage
+from rbee.contracts.events import AnyEvent, Done, Failed, Logprob, Prompt, Timings, Token, Usage
 from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
-from rbee.contracts.worker_api import Detokenize, Embed, Text, Tokenize, Tokens, Vectors
+from rbee.contracts.worker_api import (
+    ApplyTemplate,
+    Detokenize,
+    Embed,
+    Rank,
+    Ranks,
+    Rendered,
+    Text,
+    Tokenize,
+    Tokens,
+    Vectors,
+)
 from rbee.errors import PromptTooLong
 from rbee.wire import server
 from rbee.wire.beats import Beater
@@ -46,6 +58,7 @@ class StubWorker:
         self.gap_s = float(flags.get("gap_s", "0"))
         self.die_after = int(flags.get("die_after", "-1"))
         self.deaf = flags.get("deaf") == "1"
+        self.ranks = flags.get("ranks") == "1"
         self.queen = flags.get("queen", "")
         self.busy = 0
         self.answered = 0
@@ -69,6 +82,7 @@ class StubWorker:
             context=4_096,
             step=self.answered,
             step_age_s=0.0,
+            ranks=self.ranks,
         )
 
     async def infer(self, request: Request) -> Response:
@@ -104,7 +118,13 @@ class StubWorker:
             await anyio.sleep(0.05)
             yield Failed(code="internal_error", message="as you wish")
             return
-        words = text.split(" ")[: infer.max_tokens]
+        if infer.echo:
+            yield Prompt(text=text, token_ids=[7], logprobs=_unscored(text, infer.logprobs))
+        words, thoughts = text.split(" ")[: infer.max_tokens], 0
+        if text.startswith("think:"):
+            for choice in range(infer.n):
+                yield Token(index=0, text="", token_ids=[9], choice=choice, reasoning=words[1])
+            words, thoughts = words[2:], infer.n
         if text.startswith("call:"):
             call = ToolCall("call-1", FunctionCall(text[5:], '{"a":1}'))
             for choice in range(infer.n):
@@ -124,12 +144,12 @@ class StubWorker:
                 )
             await anyio.sleep(self.gap_s)
         reason = "tool_calls" if text.startswith("call:") else "stop"
-        if infer.max_tokens and len(text.split(" ")) > infer.max_tokens:
+        if infer.max_tokens is not None and len(text.split(" ")) > infer.max_tokens:
             reason = "length"
         yield Done(
             finish_reason=reason,  # type: ignore[arg-type]
             finish_reasons=[reason] * infer.n,  # type: ignore[list-item]
-            usage=Usage(len(text.split(" ")), len(words) * infer.n),
+            usage=Usage(len(text.split(" ")), len(words) * infer.n, 0, thoughts),
             timings=Timings(),
             worker_id=self.id,
             model=self.model,
@@ -140,6 +160,16 @@ class StubWorker:
         embed: Embed = decode(await request.body(), Embed)
         rows = [[float(len(text)), 1.0, 2.0, 2.0] for text in embed.input]
         return reply(Vectors(model=self.model, vectors=rows, prompt_tokens=len(rows)))
+
+    async def rank(self, request: Request) -> Response:
+        rank: Rank = decode(await request.body(), Rank)
+        scores = [float(len(document)) for document in rank.documents]
+        return reply(Ranks(model=self.model, scores=scores, prompt_tokens=len(scores)))
+
+    async def template(self, request: Request) -> Response:
+        asked: ApplyTemplate = decode(await request.body(), ApplyTemplate)
+        text = "".join(f"<{m.role}>{m.content}" for m in asked.messages)
+        return reply(Rendered(self.model, text))
 
     async def tokenize(self, request: Request) -> Response:
         asked: Tokenize = decode(await request.body(), Tokenize)
@@ -158,6 +188,8 @@ class StubWorker:
         posts = {
             "/v1/infer": self.infer,
             "/v1/embed": self.embed,
+            "/v1/rank": self.rank,
+            "/apply-template": self.template,
             "/tokenize": self.tokenize,
             "/detokenize": self.detokenize,
         }
@@ -192,6 +224,11 @@ def _logprobs(text: str, index: int, wanted: int | None) -> list[Logprob] | None
     raw = list(text.encode())
     top = [Logprob(token_id=i, text=text, logprob=-0.5 * (i + 1), bytes=raw) for i in range(wanted)]
     return [Logprob(token_id=index + 100, text=text, logprob=-0.5, bytes=raw, top=top)]
+
+
+def _unscored(text: str, wanted: int | None) -> list[Logprob] | None:
+    """The prompt is one token here, and nothing comes before it."""
+    return None if wanted is None else [Logprob(7, text, None, list(text.encode()))]
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import openai
 import pytest
 from openai import OpenAI
 
 from tests.http import ask
+from tests.queen.conftest import queen, stub
 
 
 @pytest.fixture(params=["/v1", "/openai/v1"])
@@ -103,6 +105,52 @@ def test_completions_streamed_from_ids(client: OpenAI) -> None:
     assert "".join(c.choices[0].text for c in stream) == "1 2 3"
 
 
+def test_completions_echo(client: OpenAI) -> None:
+    answer = client.completions.create(
+        model="bee", prompt=["a b", "c"], echo=True, logprobs=1, max_tokens=1, n=2
+    )
+    assert [c.text for c in answer.choices] == ["a ba", "a ba", "cc", "cc"]
+    found = answer.choices[0].logprobs
+    assert found is not None
+    assert found.tokens == ["a b", "a"]
+    assert found.token_logprobs == [None, -0.5]
+    assert found.text_offset == [0, 3]
+    scored = client.completions.create(model="bee", prompt="a b", echo=True, max_tokens=0)
+    assert (scored.choices[0].text, scored.choices[0].finish_reason) == ("a b", "length")
+    stream = client.completions.create(
+        model="bee", prompt=["a b", "c"], echo=True, max_tokens=1, stream=True
+    )
+    said = ["", ""]
+    for chunk in stream:
+        said[chunk.choices[0].index] += chunk.choices[0].text
+    assert said == ["a ba", "cc"]
+
+
+def test_completions_choose_the_best(client: OpenAI) -> None:
+    answer = client.completions.create(model="bee", prompt=["a b", "c"], best_of=3, n=2)
+    assert [(c.index, c.text) for c in answer.choices] == [
+        *((0, "a b"), (1, "a b"), (2, "c"), (3, "c"))
+    ]
+    assert all(c.logprobs is None for c in answer.choices)
+    assert answer.usage is not None and answer.usage.completion_tokens == 9
+
+
+def test_what_was_thought(client: OpenAI) -> None:
+    asked: Any = {"model": "bee", "messages": [{"role": "user", "content": "think: hm a b"}]}
+    answer = client.chat.completions.create(**asked)
+    message: Any = answer.choices[0].message
+    assert (message.reasoning_content, message.content) == ("hm", "a b")
+    assert answer.usage is not None and answer.usage.completion_tokens_details is not None
+    assert answer.usage.completion_tokens_details.reasoning_tokens == 1
+    parts = [c.choices[0].delta for c in client.chat.completions.create(**asked, stream=True)]
+    assert [p.reasoning_content for p in parts if hasattr(p, "reasoning_content")] == ["hm"]
+    newer = client.responses.create(model="bee", input="think: hm a b")
+    assert [item.type for item in newer.output] == ["reasoning", "message"]
+    assert newer.output_text == "a b"
+    replayed = [*(item.model_dump() for item in newer.output), {"role": "user", "content": "c"}]
+    assert client.responses.create(model="bee", input=cast(Any, replayed)).output_text == "c"
+
+
 def test_embeddings(client: OpenAI) -> None:
     whole = client.embeddings.create(model="bee", input=["four", "sixsix"])
     assert [d.embedding for d in whole.data] == [[4.0, 1.0, 2.0, 2.0], [6.0, 1.0, 2.0, 2.0]]
@@ -189,14 +237,10 @@ def test_responses_keep_nothing(client: OpenAI) -> None:
     assert caught.value.param == "previous_response_id"
 
 
-def test_rerank_and_tokens(a_queen: str) -> None:
-    found = ask(
-        "POST",
-        f"{a_queen}/v1/rerank",
-        {"model": "bee", "query": "four", "documents": ["sixsix", "five"], "top_n": 1},
-    ).json()
-    assert [r["index"] for r in found["results"]] == [1]
-    ids = ask("POST", f"{a_queen}/tokenize", {"model": "bee", "text": "hi"}).json()
-    assert ids == {"model": "bee", "tokens": [104, 105], "count": 2}
-    text = ask("POST", f"{a_queen}/detokenize", {"tokens": ids["tokens"]}).json()
-    assert text["text"] == "hi"
+def test_an_echo_is_told_once_though_the_worker_died_after_it() -> None:
+    asked = {"model": "bee", "prompt": "a b", "echo": True}
+    with queen() as q, stub(q.url, id="a", die_after=0) as a, stub(q.url, id="b"):
+        for _ in range(2):
+            found = ask("POST", f"{q.url}/v1/completions", asked).json()
+            assert found["choices"][0]["text"] == "a ba b"
+        assert a.child.wait(5) == 9, "one of the two had met it"

@@ -25,6 +25,8 @@ def fitting(need: Need, fleet: Fleet, model: str) -> list[WorkerBeat]:
         and need.worker_id in (None, w.id)
         and (need.hive_id is None or w.hive_id in hives)
         and device_fits(w.device, need.device)
+        and (need.lora is None or need.lora in w.lora)
+        and (w.sees or not need.sees)
     ]
 
 
@@ -50,7 +52,8 @@ def test_every_decision_is_allowed(need: Need, fleet: Fleet, load: dict[str, int
         case Spawn(where, model):
             assert not fitting(need, fleet, model)
             assert where in fleet.hives_named(need.hive_id)
-            assert any(m.id == model for m in where.models)
+            assert any(m.id == model and (m.projector or not need.sees) for m in where.models)
+            assert need.lora is None, "no hive would know which file is meant"
             assert any(device_fits(d.id, need.device) for d in where.devices)
         case Download(where, model):
             entry = fleet.entry(model)
@@ -110,6 +113,37 @@ def test_localhost_is_the_hive_on_the_queens_machine() -> None:
     assert choose(Need("bee"), fleet, {}) == Spawn(there, "bee")
 
 
+def test_an_adapter_is_only_where_it_was_named_at_the_start() -> None:
+    plain, styled = worker("plain"), worker("styled", lora=["style"], slots=1)
+    fleet, need = Fleet(hives=[hive()], workers=[plain, styled]), Need("bee", lora="style")
+    assert choose(need, fleet, {}) == Assign(styled)
+    assert choose(need, fleet, {seat(styled): 1}) == Wait("busy")
+    assert choose(Need("bee"), fleet, {seat(styled): 1}) == Assign(plain)
+    coming = hive(workers=[process("p", state="starting", lora=["style"])])
+    assert choose(need, Fleet(hives=[coming], workers=[plain]), {}) == Wait("starting", "bee", "h")
+    error = refusal(choose(Need("bee", lora="law"), fleet, {}))
+    assert (error.status, error.path) == (400, "$.lora")
+    assert "Known: style (on styled)." in error.message
+    assert refusal(choose(Need("a/b", lora="law"), fleet, {})).path == "$.lora"
+    assert choose(Need("bee", lora="law"), Fleet(settled=False, workers=[plain]), {}) == Wait(
+        "settling"
+    )
+
+
+def test_pictures_go_to_who_sees() -> None:
+    blind, seeing = worker("blind"), worker("seeing", sees=True)
+    need = Need("bee", sees=True)
+    assert choose(need, Fleet(workers=[blind, seeing]), {}) == Assign(seeing)
+    with_projector = hive("far", models=[entry("bee", projector="eye.gguf")])
+    fleet = Fleet(hives=[hive("near", devices=[device("cpu", 99)]), with_projector])
+    assert choose(need, fleet, {}) == Spawn(with_projector, "bee")
+    assert choose(Need("bee"), fleet, {}) == Spawn(fleet.hives[0], "bee")
+    for needs_it in (need, Need("bee", worker_id="blind", sees=True)):
+        error = refusal(choose(needs_it, Fleet(hives=[hive()], workers=[blind]), {}))
+        assert (error.status, error.path) == (400, "$.messages")
+        assert "reads text alone" in error.message
+
+
 def test_refusals_name_what_is_known() -> None:
     fleet = Fleet(hives=[hive("here")], workers=[worker("w", model="c.gguf", hive_id="here")])
     cases = {
@@ -123,3 +157,11 @@ def test_refusals_name_what_is_known() -> None:
         assert (error.code, known in error.message) == (code, True), error.message
         unsettled = Fleet(hives=fleet.hives, workers=fleet.workers, settled=False)
         assert choose(need, unsettled, {}) == Wait("settling")
+
+
+def test_no_text_is_asked_of_a_model_that_makes_vectors() -> None:
+    """It is refused where a worker tells; nobody starts one more to ask again."""
+    fleet = Fleet(hives=[hive()], workers=[worker(generates=False)])
+    told = refusal(choose(Need("bee", generates=True), fleet, {}))
+    assert isinstance(told, BadRequest) and "does not generate" in told.message
+    assert choose(Need("bee"), fleet, {}) == Assign(fleet.workers[0])

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbee.contracts.events import AnyEvent, Done, Token, Usage
-from rbee.contracts.operations import Infer
-from rbee.contracts.worker_api import Vectors
-from rbee.errors import Invalid
-from rbee.queen.inference import joined
-from rbee.queen.openai import chat, completions, messages, translate, vectors
-from rbee.queen.openai.messages_requests import MessagesRequest
-from rbee.queen.openai.requests import ChatRequest, CompletionRequest, EmbeddingRequest
+from rbee.contracts.chat import FunctionCall, ToolCall
+from rbee.contracts.events import AnyEvent, Done, Logprob, Prompt, Token, Usage
+from rbee.queen.inference import echoed, joined
+from rbee.queen.openai import chat, completions
+from rbee.queen.openai.messages_stream import MessageEvents
+from rbee.queen.openai.requests import CompletionRequest
 from rbee.queen.openai.responses_requests import ResponsesRequest
 from rbee.queen.openai.responses_stream import ResponseEvents
-from rbee.wire.codec import decode
 from rbee.wire.fold import Fold
 from rbee.wire.sse import FrameReader
 
@@ -107,7 +101,7 @@ def test_the_other_dialects_streams_too(drawn: list[str], cuts: list[int]) -> No
     events = tokens([(0, text, 1) for text in drawn])
     asked = ResponsesRequest(model="bee", input="x", stream=True)
     newer = ResponseEvents("job-1", asked, 7)
-    theirs = messages.MessageEvents("job-1", "bee")
+    theirs = MessageEvents("job-1", "bee")
     cut = batches(events, cuts)
     found = frames(b"".join(newer(0, batch) for batch in cut))
     assert [f["sequence_number"] for f in found] == list(range(len(found)))
@@ -119,67 +113,51 @@ def test_the_other_dialects_streams_too(drawn: list[str], cuts: list[int]) -> No
     assert spoken[-1]["type"] == "message_stop"
 
 
-def chat_infer(**more: Any) -> Infer:
-    given = {"model": "bee", "messages": [{"role": "user", "content": "x"}], **more}
-    return translate.chat(decode(json.dumps(given).encode(), ChatRequest))
-
-
-def test_chat_requests() -> None:
-    assert chat_infer(max_tokens=3, max_completion_tokens=5).max_tokens == 5
-    assert chat_infer(stop="a").stop == ["a"]
-    assert chat_infer(stop=["a", "b"]).stop == ["a", "b"]
-    assert chat_infer().stream is False
-    assert chat_infer(logprobs=True).logprobs == 0
-    assert chat_infer(logprobs=True, top_logprobs=4).logprobs == 4
-    assert chat_infer(response_format={"type": "json_object"}).json_schema == {"type": "object"}
-    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "array"}}}
-    assert chat_infer(response_format=schema).json_schema == {"type": "array"}
-    assert chat_infer(response_format={"type": "text"}, temperature=None).json_schema is None
-    ignored = {"user": "u", "store": True, "metadata": {"a": "b"}, "service_tier": "auto"}
-    assert chat_infer(**ignored, parallel_tool_calls=True) == chat_infer()
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("top_logprobs", 3),
-        ("functions", []),
-        ("audio", {}),
-        ("reasoning_effort", "high"),
-        ("modalities", ["audio"]),
-        ("stop", [""]),
-        ("n", 1_000),
-        ("logit_bias", {"1": 101}),
-    ],
+spoken_kinds = st.lists(
+    st.tuples(st.sampled_from(["text", "reasoning", "call"]), st.text(min_size=1, max_size=5)),
+    max_size=12,
 )
-def test_what_cannot_be_honoured_is_named(field: str, value: Any) -> None:
-    with pytest.raises(Invalid) as caught:
-        chat_infer(**{field: value})
-    assert field in caught.value.path
 
 
-def completion_infers(prompt: Any, **more: Any) -> list[Infer]:
-    body = json.dumps({"model": "bee", "prompt": prompt, **more}).encode()
-    return translate.completions(decode(body, CompletionRequest))
-
-
-def test_prompts_come_in_four_forms() -> None:
-    for prompt, wanted in [
-        ("a", ["a"]),
-        (["a", "b"], ["a", "b"]),
-        ([1, 2], [[1, 2]]),
-        ([[1], [2, 3]], [[1], [2, 3]]),
-    ]:
-        assert [i.prompt for i in completion_infers(prompt)] == wanted
-    assert completion_infers("a")[0].max_tokens == 16
-    bads: list[Any] = [[], ["a", 1], [[1], "a"], [[]], {}, None]
-    for bad in bads:
-        with pytest.raises(Invalid):
-            completion_infers(bad)
-    for field, value in {"echo": True, "suffix": "x", "best_of": 3}.items():
-        with pytest.raises(Invalid) as caught:
-            completion_infers("a", **{field: value})
-        assert caught.value.path == f"$.{field}"
+@given(spoken_kinds, sizes)
+def test_blocks_and_items_are_whole_and_in_order(drawn: Any, cuts: list[int]) -> None:
+    told: list[AnyEvent] = []
+    for kind, text in drawn:
+        call = [ToolCall(f"c{len(told)}", FunctionCall("f", "{}"))] if kind == "call" else None
+        said = {} if kind == "call" else {kind: text}
+        fields: dict[str, Any] = {"text": "", **said, "tool_calls": call}
+        told.append(Token(index=len(told), token_ids=[1], **fields))
+    told.append(Done(finish_reason="stop"))
+    cut = batches(told, cuts)
+    wanted = {k: "".join(t for kind, t in drawn if kind == k) for k in ("text", "reasoning")}
+    theirs = MessageEvents("job-1", "bee")
+    blocks: list[dict[str, str]] = []
+    opened: int | None = None
+    for event in frames(b"".join(theirs(0, batch) for batch in cut)):
+        match event["type"]:
+            case "content_block_start":
+                assert (opened, event["index"]) == (None, len(blocks))
+                opened = event["index"]
+                blocks.append({"type": event["content_block"]["type"], "said": ""})
+            case "content_block_delta":
+                assert opened == event["index"]
+                delta = event["delta"]
+                blocks[-1]["said"] += delta.get("text", "") + delta.get("thinking", "")
+            case "content_block_stop":
+                assert opened == event["index"]
+                opened = None
+    assert opened is None
+    assert "".join(b["said"] for b in blocks if b["type"] == "text") == wanted["text"]
+    assert "".join(b["said"] for b in blocks if b["type"] == "thinking") == wanted["reasoning"]
+    newer = ResponseEvents("job-1", ResponsesRequest(model="bee", input="x"), 7)
+    output = frames(b"".join(newer(0, batch) for batch in cut))[-1]["response"]["output"]
+    assert len({item["id"] for item in output}) == len(output)
+    kinds = {"message": "text", "reasoning": "reasoning"}
+    for kind, name in kinds.items():
+        parts = [i["content"][0]["text"] for i in output if i["type"] == kind]
+        assert "".join(parts) == wanted[name]
+    shapes = {"text": "message", "thinking": "reasoning", "tool_use": "function_call"}
+    assert [shapes[b["type"]] for b in blocks] == [i["type"] for i in output]
 
 
 def test_ends_of_several_prompts_are_joined() -> None:
@@ -190,36 +168,65 @@ def test_ends_of_several_prompts_are_joined() -> None:
     assert both.usage == Usage(4, 6)
 
 
-def test_vectors() -> None:
-    found = Vectors(model="m", vectors=[[3.0, 4.0, 12.0]], prompt_tokens=2)
-    asked = EmbeddingRequest(model="bee", input="x", dimensions=2)
-    assert vectors.embeddings(found, asked)["data"][0]["embedding"] == [0.6, 0.8]
-    asked.dimensions = 4
-    with pytest.raises(Invalid):
-        vectors.embeddings(found, asked)
-    assert math.isclose(vectors.cosine([1, 0], [1, 1]), math.sqrt(0.5))
-    assert vectors.cosine([0, 0], [1, 1]) == 0.0
+def scored(text: str, logprob: float | None) -> Logprob:
+    top = [Logprob(1, text, logprob, []), Logprob(2, "other", -9.0, [])]
+    return Logprob(0, text, logprob, [], [] if logprob is None else top)
 
 
-def test_anthropic_turns() -> None:
-    body = {
-        "model": "bee",
-        "max_tokens": 5,
-        "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
-        "messages": [
-            {
-                "role": "assistant",
-                "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}],
-            },
-            {
-                "role": "user",
-                "content": [
-                    {"type": "tool_result", "tool_use_id": "c", "content": "r"},
-                    {"type": "text", "text": "t"},
-                ],
-            },
-        ],
-    }
-    infer = messages.infer_of(decode(json.dumps(body).encode(), MessagesRequest))
-    assert [m.role for m in infer.messages or ()] == ["system", "assistant", "tool", "user"]
-    assert msgspec.to_builtins(infer)["messages"][1]["tool_calls"][0]["function"]["name"] == "f"
+def test_an_echoed_prompt_is_the_first_text_of_each_choice() -> None:
+    prompt = Prompt(text="ab", token_ids=[1, 2], logprobs=[scored("a", None), scored("b", -1.0)])
+    said = Token(index=0, text="c", token_ids=[3], choice=1, logprobs=[scored("c", -2.0)])
+    done = Done(finish_reason="stop", finish_reasons=["stop", "stop"])
+    told: list[AnyEvent] = []
+    emit = echoed(told.extend, 2)
+    for event in (prompt, said):
+        emit([event])
+    fold = Fold(2)
+    fold.add(told)
+    answer = fold.answer("job-1", done)
+    assert [c.text for c in answer.choices] == ["ab", "abc"]
+    assert [c.token_ids for c in answer.choices] == [[], [3]]
+    shown = completions.completion(answer, "bee", 7)["choices"][1]["logprobs"]
+    assert shown["tokens"] == ["a", "b", "c"]
+    assert shown["token_logprobs"] == [None, -1.0, -2.0]
+    assert shown["text_offset"] == [0, 1, 2]
+    assert shown["top_logprobs"][0] is None
+    assert shown["top_logprobs"][1] == {"b": -1.0, "other": -9.0}
+    chunks = completions.TextChunks("job-1", "bee", 7, 2, False)
+    inside = [c for f in frames(chunks(0, [*told, done])) for c in f["choices"] if c["index"] == 1]
+    assert [c["text"] for c in inside] == ["ab", "c", ""]
+    assert [o for c in inside[:2] for o in c["logprobs"]["text_offset"]] == [0, 1, 2]
+
+
+def test_the_best_are_the_likeliest_in_the_mean() -> None:
+    fold = Fold(6)
+    for choice, values in enumerate([[-1.0, -1.0], [-0.5], [-3.0], [-2.0], [-0.1, -0.3], [-9.0]]):
+        logs = [scored("p", -50.0), *(scored("x", v) for v in values)]
+        ids = list(range(len(values)))
+        fold.add([Token(index=0, text=str(choice), token_ids=ids, choice=choice, logprobs=logs)])
+    answer = fold.answer("job-1", Done(finish_reason="stop"))
+    asked = CompletionRequest(model="bee", prompt=["a", "b"], best_of=3, n=2)
+    best = completions.best(answer, asked)
+    assert [(c.index, c.text) for c in best.choices] == [(0, "1"), (1, "0"), (2, "4"), (3, "3")]
+    assert all(c.logprobs is None for c in best.choices), "nobody asked for them"
+    asked.logprobs = 0
+    assert completions.best(answer, asked).choices[0].logprobs is not None
+    asked.best_of = 2
+    assert completions.best(answer, asked) is answer
+
+
+def test_what_was_thought_is_told_apart() -> None:
+    thought = Token(index=0, text="", token_ids=[1], reasoning="hm")
+    said = Token(index=1, text="yes", token_ids=[2])
+    done = Done(finish_reason="stop", usage=Usage(3, 2, 1, 1))
+    fold = Fold()
+    fold.add([thought, said])
+    whole = chat.completion(fold.answer("job-1", done), "bee", 7)
+    assert whole["choices"][0]["message"]["reasoning_content"] == "hm"
+    assert whole["choices"][0]["message"]["content"] == "yes"
+    assert whole["usage"]["completion_tokens_details"] == {"reasoning_tokens": 1}
+    assert whole["usage"]["prompt_tokens_details"] == {"cached_tokens": 1}
+    chunks = chat.ChatChunks("job-1", "bee", 7, 1, False)
+    deltas = [c["delta"] for f in frames(chunks(0, [thought, said, done])) for c in f["choices"]]
+    assert [d.get("reasoning_content") for d in deltas] == [None, "hm", None, None]
+    assert [d.get("content") for d in deltas] == ["", None, "yes", None]

@@ -14,7 +14,8 @@ import anyio
 from rbee.contracts.answers import InferAnswer
 from rbee.contracts.events import AnyEvent
 from rbee.contracts.operations import Infer
-from rbee.worker.engine.engine import Engine, Update
+from rbee.worker.engine.engine import Engine
+from rbee.worker.engine.writer import Update
 from rbee.worker.service import Service
 from rbee.worker.ticket import Ticket, whole
 from tests.worker.echo import EchoBackend, echo_model
@@ -33,10 +34,10 @@ class Rig:
     """Each crossing to the event loop, with the engine step it was made in."""
     deaths: list[str] = field(default_factory=list)
 
-    async def begin(self, prompt: str, **fields: Any) -> Ticket:
+    async def begin(self, prompt: str | list[int], **fields: Any) -> Ticket:
         return await self.service.begin(Infer(model="echo", prompt=prompt, **fields))
 
-    async def ask(self, prompt: str, **fields: Any) -> InferAnswer:
+    async def ask(self, prompt: str | list[int], **fields: Any) -> InferAnswer:
         """The whole answer, within a deadline."""
         with anyio.fail_after(WITHIN_S):
             return await whole(await self.begin(prompt, **fields))
@@ -56,10 +57,15 @@ class Rig:
 
 @asynccontextmanager
 async def running(
-    slots: int = 4, context: int = 512, budget: int = 64, queue_limit: int = 1_000, **model: Any
+    slots: int = 4,
+    context: int = 512,
+    budget: int = 64,
+    queue_limit: int = 1_000,
+    pool: int = 0,
+    **model: Any,
 ) -> AsyncIterator[Rig]:
     """A rig whose engine thread is joined at the end."""
-    backend = EchoBackend(slots, context)
+    backend = EchoBackend(slots, context, pool)
     service = Service(echo_model(backend, **model), "echo-1", queue_limit)
     published: list[tuple[int, list[Update]]] = []
     deaths: list[str] = []

@@ -194,11 +194,8 @@ def test_afterwards_every_slot_is_free(bee_worker: Started) -> None:
     assert (now["model"], now["context"], now["step_age_s"]) == ("bee", 2048, 0)
 
 
-def test_an_answer_that_cannot_keep_to_its_grammar_fails_and_does_not_merely_end(
-    bee_worker: Started,
-) -> None:
-    """llguidance gives up where a literal spells one of the model's special tokens."""
+def test_a_grammar_may_spell_what_is_a_special_token_elsewhere(bee_worker: Started) -> None:
+    """Plain text stays plain text: the model writes the letters."""
     body = request("Hi", grammar='root ::= "<tool_call>x"', stream=False)
     found = ask("POST", f"{bee_worker.url}/v1/infer", body)
-    assert found.status == 500
-    assert "doesn't satisfy the grammar" in found.json()["error"]["message"]
+    assert found.json()["choices"][0]["text"] == "<tool_call>x"

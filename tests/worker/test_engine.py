@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import anyio
 import numpy as np
@@ -14,7 +15,8 @@ from rbee.contracts.events import Done, Queued, Token
 from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import Embed
 from rbee.errors import ModelNotFound, RbeeError
-from tests.worker.echo import WIDTH
+from rbee.worker.engine.engine import VECTORS_A_STEP
+from tests.worker.echo import WIDTH, said, spoken
 from tests.worker.rig import Rig, running, until
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +27,7 @@ async def test_the_answer_is_the_echo() -> None:
         answer = await rig.ask("Hällo 🐝")
         [choice] = answer.choices
         assert (choice.text, choice.finish_reason) == ("Hällo 🐝", "stop")
-        assert choice.token_ids == list("Hällo 🐝".encode())
+        assert choice.token_ids == said("Hällo 🐝")
         assert answer.usage.prompt_tokens == answer.usage.completion_tokens == 11
         assert (answer.model, answer.worker_id, answer.sha256) == ("echo", "echo-1", "e" * 64)
         await rig.idle()
@@ -39,7 +41,7 @@ async def test_events_come_in_order_and_account_for_every_token() -> None:
         for event in tokens:
             assert isinstance(event, Token) and event.index == counted
             counted += len(event.token_ids)
-            assert bytes(event.token_ids).decode() == event.text
+            assert spoken(event.token_ids).decode() == event.text
         assert counted == done.usage.completion_tokens == 8
         assert done.timings.prompt_ms >= 0 and done.timings.queued_ms >= 0
 
@@ -85,7 +87,7 @@ async def test_logprobs_go_with_their_tokens() -> None:
         [choice] = (await rig.ask("a🐝", logprobs=2)).choices
         assert choice.logprobs is not None
         assert [p.token_id for p in choice.logprobs] == choice.token_ids
-        assert all(p.logprob > -0.1 and len(p.top) == 2 for p in choice.logprobs)
+        assert all((p.logprob or 0.0) > -0.1 and len(p.top) == 2 for p in choice.logprobs)
         assert (await rig.ask("a")).choices[0].logprobs is None
 
 
@@ -118,7 +120,8 @@ async def test_a_long_prompt_does_not_stall_a_running_stream() -> None:
         rig.backend.step(10)
         await until(lambda: len(rig.backend.batches) == 13)
         for batch in rig.backend.batches[3:]:
-            assert [len(chunk.tokens) for chunk in batch] == [1, 31]
+            sizes = sorted(len(chunk.tokens) for chunk in batch)
+            assert sizes[0] == 1 and 8 <= sizes[1] <= 31, "both get on, within the budget"
         rig.backend.release()
         for ticket in (stream, long):
             await rig.events(ticket)
@@ -137,7 +140,7 @@ async def test_two_hundred_requests_at_once_all_get_their_own_answer() -> None:
                 await rig.ask(prompt, max_tokens=limit, priority=chance.randint(-2, 2))
             ).choices
             raw = prompt.encode()[:limit]
-            assert bytes(choice.token_ids) == raw
+            assert spoken(choice.token_ids) == raw
             assert choice.text == raw.decode("utf-8", "replace")
 
         async with anyio.create_task_group() as group:
@@ -191,34 +194,36 @@ async def test_vectors_are_normalised_and_in_order() -> None:
 
 
 async def test_a_long_list_of_vectors_does_not_stall_a_running_stream() -> None:
-    """Between two tokens of a stream at most one vector is computed."""
+    """Between two tokens of a stream at most one group of vectors is computed."""
     async with running() as rig:
         computed: list[int] = []
+        groups: list[int] = []
         plain = rig.backend.embed
 
-        def counting(tokens: object) -> np.ndarray:
+        def counting(inputs: Sequence[object]) -> list[np.ndarray]:
             computed.append(len(rig.backend.batches))
-            return plain([1])
+            groups.append(len(inputs))
+            return plain([[1]] * len(inputs))
 
         rig.backend.embed = counting  # type: ignore[method-assign]
         rig.backend.hold()
         stream = await rig.begin("stream" * 10)
         await until(lambda: rig.engine.busy == 1)
         async with anyio.create_task_group() as group:
-            group.start_soon(rig.service.embed, Embed(model="echo", input=["a"] * 50))
+            group.start_soon(rig.service.embed, Embed(model="echo", input=["a"] * 200))
             await until(lambda: computed or rig.service._without_ticket)
             rig.backend.step(10)
             await until(lambda: len(rig.backend.batches) == 11)
             assert computed and max(Counter(computed).values()) == 1
             rig.backend.release()
-        assert len(computed) == 50
+        assert sum(groups) == 200 and max(groups) <= VECTORS_A_STEP
         await rig.events(stream)
 
 
 async def test_an_answer_without_usable_logits_still_ends() -> None:
     async with running() as rig:
-        plain = rig.backend.logits
-        rig.backend.logits = lambda chunk: plain(chunk) * np.nan  # type: ignore[method-assign]
+        plain = rig.backend.rows
+        rig.backend.rows = lambda: plain() * np.float32(np.nan)  # type: ignore[method-assign]
         answer = await rig.ask("abc", max_tokens=5)
         assert answer.choices[0].finish_reason == "length" and not rig.deaths
 

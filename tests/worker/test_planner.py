@@ -1,7 +1,14 @@
-"""The planner's laws, kept by a state machine that adds, cancels, admits, computes and ends."""
+"""The planner's laws, kept by a state machine that adds, cancels, admits, computes and ends.
+
+Beside it stands a memory that does what the planner says: a prefix taken from the wrong slot, cut
+at the wrong place or from a foreign namespace is seen at once.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -12,35 +19,62 @@ from hypothesis.stateful import (
     rule,
 )
 
-from rbee.worker.engine.planner import Batch, Planner, Sequence
+from rbee.worker.engine.planner import Batch, Planner
+from rbee.worker.engine.sequence import Sequence
+from tests.worker.memory import Memory
+
+CONTEXT = 48
 
 
-def line(request: str, size: int, priority: int = 0, choice: int = 0) -> Sequence:
-    return Sequence(request, choice, list(range(size)), limit=5, priority=priority)
+def line(request: str, size: int, priority: int = 0, choice: int = 0, **more: Any) -> Sequence:
+    return Sequence(request, choice, list(range(size)), 5, priority, **more)
 
 
 class Planning(RuleBasedStateMachine):
     """A model of the planner: who waits (with rank and arrival), who runs, who is gone."""
 
-    @initialize(slots=st.integers(1, 5), budget=st.integers(1, 12))
-    def begin(self, slots: int, budget: int) -> None:
-        self.planner = Planner(slots, budget)
+    @initialize(
+        slots=st.integers(1, 5),
+        budget=st.integers(1, 12),
+        kind=st.sampled_from(["own", "pool", "stateful"]),
+    )
+    def begin(self, slots: int, budget: int, kind: str) -> None:
+        pooled = kind == "pool"
+        self.planner = Planner(slots, CONTEXT, budget, pooled=pooled, can_trim=kind != "stateful")
+        self.memory = Memory(slots, CONTEXT, 2 * CONTEXT if pooled else 0)
         self.budget = max(budget, slots)
+        self.slots = slots
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
         self.gone: list[Sequence] = []
         self.requests = 0
-        self.fed: dict[int, list[int]] = {}
 
     @rule(
         size=st.integers(1, 40),
+        shared=st.integers(0, 40),
         priority=st.integers(-1, 1),
         choices=st.integers(1, 3),
+        namespace=st.sampled_from(["a", "b"]),
+        adapter=st.sampled_from(["", "", "x"]),
+        odd=st.sampled_from(["", "", "", "alone", "scored"]),
     )
-    def add(self, size: int, priority: int, choices: int) -> None:
+    def add(
+        self,
+        size: int,
+        shared: int,
+        priority: int,
+        choices: int,
+        namespace: str,
+        adapter: str,
+        odd: str,
+    ) -> None:
+        """Prompts begin alike for as long as `shared` says."""
         self.requests += 1
+        prompt = [n if n < shared else 1000 * self.requests + n for n in range(size)]
         for choice in range(choices):
-            made = line(f"r{self.requests}", size, priority, choice)
+            made = Sequence(f"r{self.requests}", choice, prompt, 5, priority)
+            made.namespace, made.adapter = f"{namespace}/{adapter}", adapter
+            made.alone, made.scored = odd == "alone", odd == "scored"
             self.waiting.append(made)
             self.planner.add(made)
 
@@ -56,52 +90,84 @@ class Planning(RuleBasedStateMachine):
 
     @rule()
     def admit(self) -> None:
-        free = self.planner.slots - len(self.running)
-        ranked = sorted(self.waiting, key=lambda s: -s.priority)  # stable: then by arrival
+        ranked = sorted(self.waiting, key=lambda s: (-s.priority, s.arrival))
         admitted = self.planner.admit()
-        assert admitted == ranked[:free]
+        assert admitted == ranked[: len(admitted)], "somebody overtook"
         self.running += admitted
         self.waiting = [s for s in self.waiting if s not in admitted]
+        if ranked and not self.running:
+            raise AssertionError("nobody runs, and nobody is let in")
+        if any(s.alone for s in self.running):
+            assert len(self.running) == 1
+        for sequence in admitted:
+            assert sequence.cached < len(sequence.prompt)
+            assert not (sequence.cached and (sequence.alone or sequence.scored))
 
     @rule(data=st.data())
     def compute(self, data: st.DataObject) -> None:
-        batch = self.planner.next_batch()
+        batch = self.roomy_batch()
         self.check(batch)
+        self.memory.decode(batch)
         self.planner.advance(batch)
-        for _, owner in batch.ripe:
+        for chunk, owner in zip(batch.chunks, batch.owners, strict=True):
+            if owner is None or not chunk.outputs or owner.pending > 0:
+                continue
             owner.answer.append(100 + len(owner.answer))
-            if len(owner.answer) == owner.limit or data.draw(st.booleans(), "the end token"):
+            if chunk.outputs > 1:
+                self.planner.rewind(owner)
+            full = owner.length == CONTEXT or len(owner.answer) == owner.limit
+            if full or data.draw(st.booleans(), "the end token"):
                 self.planner.end(owner)
                 self.running.remove(owner)
                 self.gone.append(owner)
 
+    def roomy_batch(self) -> Batch:
+        while True:
+            batch = self.planner.next_batch()
+            self.memory.edit(self.planner)
+            if self.memory.has_room(batch):
+                return batch
+            before = self.planner.preempted
+            assert self.planner.make_room(), "one alone has no room"
+            if self.planner.preempted > before:
+                lost = [s for s in self.running if s.slot < 0]
+                least = min(self.running, key=lambda s: (s.priority, -s.arrival))
+                assert lost == [least], "not the newest of the lowest priority"
+                self.running.remove(least)
+                self.waiting.append(least)
+
     def check(self, batch: Batch) -> None:
-        """Within the budget, contiguous, decoding rows first, prompts by age, nobody left out."""
-        assert sum(len(c.tokens) for c in batch.chunks) <= self.budget
-        assert len(set(batch.owners)) == len(batch.owners)
-        for chunk, owner in zip(batch.chunks, batch.owners, strict=True):
-            known = [*owner.prompt, *owner.answer]
+        """Within the budget, in the order of the slots, one adapter, nobody decoding left out."""
+        mine = [
+            (chunk, owner)
+            for chunk, owner in zip(batch.chunks, batch.owners, strict=True)
+            if owner is not None
+        ]
+        assert sum(len(chunk.tokens) for chunk, _ in mine) <= self.budget
+        slots = [chunk.slot for chunk in batch.chunks]
+        assert slots == sorted(set(slots))
+        assert len(batch.chunks) - len(mine) <= max(1, batch.decoding // 2)
+        for chunk, owner in mine:
             end = chunk.start + len(chunk.tokens)
             assert chunk.slot == owner.slot and chunk.start == owner.computed
-            assert list(chunk.tokens) == known[chunk.start : end] != []
-            assert chunk.ripe == (end == len(known))
-        decoding = [s for s in self.running if s.answer]
-        assert set(decoding) <= set(batch.owners), "a running stream was stalled"
-        sizes = [owner.pending > 1 for owner in batch.owners]
-        assert sizes == sorted(sizes), "a prompt stands before a decoding row"
-        prompts = [s for s in self.running if s.pending > 1]
-        served = [s for s in batch.owners if s.pending > 1]
-        assert served == prompts[: len(served)], "a younger prompt overtook"
-        assert bool(batch.chunks) == bool(self.running)
+            assert list(chunk.tokens) == owner.known[chunk.start : end] != []
+            assert owner.adapter == batch.adapter
+            if not owner.scored:
+                assert chunk.outputs == (end == owner.length)
+        owners = {owner for _, owner in mine}
+        decoding = {s for s in self.running if s.decoding and s.adapter == batch.adapter}
+        assert decoding <= owners, "a running stream was stalled"
+        assert bool(batch.chunks) == bool(self.running), "nothing is computed, or for nobody"
 
     @invariant()
     def slots_are_conserved(self) -> None:
         held = [s.slot for s in self.running]
-        assert len(set(held)) == len(held) and all(0 <= s < self.planner.slots for s in held)
-        assert self.planner.busy == len(self.running) <= self.planner.slots
+        assert len(set(held)) == len(held) and all(0 <= s < self.slots for s in held)
+        assert self.planner.busy == len(self.running) <= self.slots
         assert self.planner.waiting == len(self.waiting)
         assert self.planner.idle == (not self.running and not self.waiting)
-        assert sorted(self.planner._free + held) == list(range(self.planner.slots))
+        free = [slot.number for slot in self.planner.slots.free()]
+        assert sorted(free + held) == list(range(self.slots))
 
     @invariant()
     def everybody_is_in_one_place(self) -> None:
@@ -109,29 +175,62 @@ class Planning(RuleBasedStateMachine):
         assert not set(self.running) & set(self.gone)
 
 
-Planning.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+Planning.TestCase.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)
 TestPlanning = Planning.TestCase
+
+
+class Desk:
+    """A planner at work: admits, computes and samples until told to stop."""
+
+    def __init__(self, slots: int, budget: int = 64, context: int = 4096, **kind: Any) -> None:
+        self.planner = Planner(slots, context, budget, **kind)
+        self.memory = Memory(slots, context)
+        self.prompt_tokens = 0
+
+    def step(self) -> Batch:
+        self.planner.admit()
+        batch = self.planner.next_batch()
+        self.memory.edit(self.planner)
+        self.memory.decode(batch)
+        self.planner.advance(batch)
+        self.prompt_tokens += batch.prompt_tokens
+        for chunk, owner in zip(batch.chunks, batch.owners, strict=True):
+            if owner is not None and chunk.outputs and owner.pending == 0:
+                owner.answer.append(7)
+                if len(owner.answer) == owner.limit:
+                    self.planner.end(owner)
+        return batch
+
+    def add(self, *lines: Sequence) -> None:
+        for sequence in lines:
+            self.planner.add(sequence)
+
+    def run(self) -> None:
+        for _ in range(1_000):
+            if self.planner.idle:
+                return
+            self.step()
+        raise AssertionError("never done")
 
 
 def test_every_prompt_is_finished_however_many_streams_run() -> None:
     """A budget that the streams nearly fill still moves the prompt on, each step."""
-    planner = Planner(slots=4, budget=4)
-    streams = [line(f"s{i}", 1) for i in range(3)]
+    desk = Desk(slots=4, budget=4)
+    streams = [line(f"s{i}", 1, namespace=f"s{i}") for i in range(3)]
     prompt = line("prompt", 50)
-    for sequence in (*streams, prompt):
-        planner.add(sequence)
-    planner.admit()
+    for sequence in streams:
+        sequence.limit = 100
+    desk.add(*streams)
+    desk.step()
+    desk.add(prompt)
     for step in range(1, 51):
-        batch = planner.next_batch()
-        planner.advance(batch)
-        for _, owner in batch.ripe:
-            owner.answer.append(1)
+        desk.step()
         assert prompt.computed == step
-    assert prompt.answer == [1]
+    assert prompt.answer == [7]
 
 
 def test_a_waiting_sequence_is_served_once_those_before_it_have_ended() -> None:
-    planner = Planner(slots=1, budget=8)
+    planner = Planner(1, 64, 8)
     lines = [line(f"r{i}", 3) for i in range(5)]
     for sequence in lines:
         planner.add(sequence)
@@ -139,3 +238,160 @@ def test_a_waiting_sequence_is_served_once_those_before_it_have_ended() -> None:
         assert planner.admit() == [sequence]
         planner.end(sequence)
     assert planner.idle
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_the_next_turn_computes_only_what_is_new(pooled: bool) -> None:
+    desk = Desk(slots=2, pooled=pooled)
+    first = line("first", 500)
+    desk.add(first)
+    desk.run()
+    before = desk.prompt_tokens
+    second = Sequence("second", 0, [*first.known, 9, 9, 9], 5)
+    desk.add(second)
+    desk.run()
+    assert second.cached == 500 + len(first.answer) - 1  # the last token was said, not computed
+    assert desk.prompt_tokens - before == len(second.prompt) - second.cached
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_a_shared_beginning_that_arrives_sixteen_times_at_once_is_computed_once(
+    pooled: bool,
+) -> None:
+    desk = Desk(slots=16, pooled=pooled)
+    system = list(range(1_000))
+    lines = [Sequence(f"r{i}", 0, [*system, 5_000 + i, 6_000 + i], 5) for i in range(16)]
+    desk.add(*lines)
+    desk.run()
+    assert desk.prompt_tokens == 1_000 + 16 * 2
+    assert [s.cached for s in lines] == [0] + [1_000] * 15
+
+
+def test_all_choices_of_a_request_share_its_prompt_however_short() -> None:
+    desk = Desk(slots=4, pooled=False)
+    lines = [line("r", 6, choice=choice) for choice in range(4)]
+    desk.add(*lines)
+    desk.run()
+    assert desk.prompt_tokens == 6 and all(s.cached == 5 for s in lines[1:])
+
+
+def test_namespaces_share_nothing() -> None:
+    desk = Desk(slots=4)
+    desk.add(line("a", 300, namespace="a"))
+    desk.run()
+    other = line("b", 300, namespace="b")
+    desk.add(other)
+    desk.run()
+    assert other.cached == 0 and desk.prompt_tokens == 600
+
+
+def test_a_conversation_is_not_given_up_for_its_system_prompt() -> None:
+    """Who shares only the beginning copies it; the long conversation stays where it is."""
+    desk = Desk(slots=3, pooled=False)
+    system = list(range(200))
+    long = Sequence("long", 0, [*system, *range(1_000, 2_000)], 5)
+    desk.add(long)
+    desk.run()
+    other = Sequence("other", 0, [*system, 5_000], 5)
+    desk.add(other)
+    desk.run()
+    assert other.cached == 200 and desk.memory.copied == 1
+    again = Sequence("again", 0, [*long.known, 9], 5)
+    desk.add(again)
+    desk.run()
+    assert again.cached == 1_204
+
+
+def test_the_slot_used_longest_ago_is_given_up_first() -> None:
+    desk = Desk(slots=3, pooled=False)
+    for name in "abcd":
+        desk.add(line(name, 100, namespace=name))
+        desk.run()
+    for name, cached in (("d", 99), ("c", 99), ("b", 99), ("a", 0)):
+        again = line(name * 2, 100, namespace=name)
+        desk.add(again)
+        desk.run()
+        assert again.cached == cached
+    assert desk.planner.slots.evicted == 2
+
+
+def test_a_leader_that_is_cancelled_leaves_its_followers_at_work() -> None:
+    desk = Desk(slots=3, budget=32, pooled=False)
+    leader, *followers = [line(f"r{i}", 400) for i in range(3)]
+    desk.add(leader, *followers)
+    desk.step()
+    assert all(f.leader is leader for f in followers)
+    desk.planner.cancel(leader.request)
+    desk.run()
+    assert all(len(f.answer) == 5 for f in followers)
+
+
+def test_gaps_between_slots_are_filled_or_closed() -> None:
+    """Whatever runs is computed in one pass: its slots, with the fillers, are neighbours."""
+    desk = Desk(slots=8, pooled=False)
+    lines = [line(f"r{i}", 3, namespace=str(i)) for i in range(8)]
+    for sequence in lines:
+        sequence.limit = 1_000
+    desk.add(*lines)
+    desk.step()
+    for gone in ("r3", "r1", "r2", "r5", "r4", "r6"):
+        desk.planner.cancel(gone)
+        for _ in range(3):
+            batch = desk.step()
+        slots = [chunk.slot for chunk in batch.chunks]
+        assert slots == list(range(slots[0], slots[0] + len(slots)))
+        assert batch.owners.count(None) <= max(1, batch.decoding // 2)
+    assert {s.request for s in batch.sequences} == {"r0", "r7"}
+
+
+def test_who_must_be_alone_waits_for_an_empty_worker_and_keeps_it() -> None:
+    desk = Desk(slots=4, pooled=False)
+    before, alone, after = line("before", 30), line("alone", 30, alone=True), line("after", 30)
+    desk.add(before, alone, after)
+    together: set[frozenset[str]] = set()
+    while not desk.planner.idle:
+        together.add(frozenset(s.request for s in desk.step().sequences))
+    assert together == {frozenset({name}) for name in ("before", "alone", "after")}
+    assert alone.cached == after.cached == 0
+
+
+def test_a_draft_is_checked_in_one_step_and_forgotten_where_it_was_wrong() -> None:
+    desk = Desk(slots=2, pooled=False)
+    sequence = line("r", 4)
+    sequence.limit = 100
+    desk.add(sequence)
+    desk.step()
+    sequence.draft = [7, 7, 8]
+    desk.planner.admit()
+    batch = desk.planner.next_batch()
+    assert batch.chunks[0].tokens == [7, 7, 7, 8] and batch.chunks[0].outputs == 4
+    desk.memory.edit(desk.planner)
+    desk.memory.decode(batch)
+    desk.planner.advance(batch)
+    sequence.answer += [7, 7, 7]  # the third was not what the draft said
+    sequence.draft = []
+    desk.planner.rewind(sequence)
+    desk.step()
+    assert desk.memory.cells[sequence.slot] == [("", t) for t in sequence.known[:-1]]
+
+
+def test_no_draft_beside_another_stream() -> None:
+    planner = Planner(2, 64, 8)
+    for name in ("a", "b"):
+        planner.add(line(name, 1, namespace=name))
+    for sequence in planner.admit():
+        sequence.draft = [1, 2, 3]
+    batch = planner.next_batch()
+    assert [len(chunk.tokens) for chunk in batch.chunks] == [1, 1]
+
+
+def test_a_draft_never_goes_past_the_limit_or_the_context() -> None:
+    planner = Planner(1, 12, 64)
+    sequence = line("r", 10)
+    sequence.limit, sequence.draft = 50, [1] * 30
+    planner.add(sequence)
+    planner.admit()
+    planner.advance(planner.next_batch())
+    sequence.answer.append(1)
+    (chunk,) = planner.next_batch().chunks
+    assert chunk.start + len(chunk.tokens) <= 12

@@ -175,6 +175,9 @@ def test_a_name_that_means_no_file_is_told(model: str, code: str) -> None:
         (["--device", "potato"], "potato"),
         (["--device", "cuda:x"], "cuda:x"),
         (["--model", ""], "--model"),
+        (["--lora", "style.gguf"], "NAME=FILE"),
+        (["--projector", "/nowhere.gguf"], "--projector"),
+        (["--kv-tokens", "100"], "less than one context"),
     ],
 )
 def test_settings_that_make_no_sense_are_told(given: list[str], words: str) -> None:
@@ -184,7 +187,14 @@ def test_settings_that_make_no_sense_are_told(given: list[str], words: str) -> N
 
 
 @pytest.mark.parametrize(
-    "given", [["--slots", "65"], ["--slots", "0"], ["--context", "-1"], ["--threads", "9999"]]
+    "given",
+    [
+        ["--slots", "65"],
+        ["--slots", "0"],
+        ["--context", "-1"],
+        ["--threads", "9999"],
+        ["--speculate-tokens", "33"],
+    ],
 )
 def test_numbers_out_of_range_are_wrong_usage(given: list[str]) -> None:
     done = failing("--model", "bee", "--port", "0", *given)

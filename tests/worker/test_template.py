@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from rbee.contracts.chat import (
     Tool,
 )
 from rbee.errors import BadRequest
-from rbee.worker.template import MAX_CHARACTERS, RENDER_LIMIT_S, ChatTemplate
+from rbee.worker.template import MAX_CHARACTERS, MAX_EXTRA_BYTES, RENDER_LIMIT_S, ChatTemplate
 
 BEE = bee.path().with_name("chat_template.jinja").read_text("utf-8")
 HELLO = [Message("user", "Hello")]
@@ -63,6 +64,25 @@ def test_a_template_sees_the_arguments_of_a_call_as_an_object() -> None:
     assert '<tool_call>\n{"name": "f", "arguments": {"city": "Oslo"}}\n</tool_call>' in render(
         BEE, chat
     )
+
+
+def test_a_template_sees_what_was_thought_before() -> None:
+    chat = [Message("assistant", "Yes", reasoning_content="hm"), Message("assistant", "No")]
+    source = "{% for m in messages %}[{{ m.reasoning_content }}|{{ m.content }}]{% endfor %}"
+    assert render(source, chat) == "[hm|Yes][|No]"
+
+
+@pytest.mark.parametrize(
+    "call_id", ["call_0123456789abcdef", "", "a b", "ünïcödé_9", "123456789", "x" * 4_096]
+)
+def test_mistrals_templates_see_ids_of_nine_letters(call_id: str) -> None:
+    call = PastCall(call_id, PastFunctionCall("f", "{}"))
+    chat = [Message("assistant", tool_calls=[call]), Message("tool", "5", tool_call_id=call_id)]
+    source = "{{ messages[0].tool_calls[0].id }} {{ messages[1].tool_call_id }}"
+    assert render(source, chat) == f"{call_id} {call_id}"
+    first, second = render(source + "{# [TOOL_CALLS] #}", chat).split(" ")
+    assert first == second and len(first) == 9 and first.isascii() and first.isalnum()
+    assert first == call_id or call_id != "123456789"
 
 
 @pytest.mark.parametrize("text", ["{oops", '{"a": "\\ud83d"}'])
@@ -181,6 +201,67 @@ def test_one_expression_can_neither_hang_the_process_nor_fill_its_memory(source:
     """These run inside one C call, where no watchdog can end them."""
     with pytest.raises(BadRequest):
         render(source)
+
+
+def add(extra: dict[str, Any], source: str = "{{ mood }}{{ thinking is true }}") -> str:
+    return ChatTemplate(source, "<bos>", "").render(HELLO, None, extra)
+
+
+def test_a_request_may_add_values() -> None:
+    assert add({"mood": "calm", "thinking": True}) == "calmTrue"
+    assert add({"a b": 1, "": 2, "self": 3, "__class__": 4}, "{{ self is defined }}") == "True"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("messages", "tools", "add_generation_prompt", "bos_token", "eos_token"),
+        *("raise_exception", "strftime_now", "range", "namespace"),
+    ],
+)
+def test_what_rbee_gives_a_template_cannot_be_replaced(name: str) -> None:
+    with pytest.raises(BadRequest, match=name) as caught:
+        add({name: "x"})
+    assert caught.value.path == "$.chat_template_kwargs"
+
+
+def deep(levels: int) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for _ in range(levels):
+        made = {"x": made}
+    return made
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"x": "a" * MAX_EXTRA_BYTES},
+        {str(number): 1 for number in range(10_000)},
+        {"a" * MAX_EXTRA_BYTES: 1},
+        deep(100_000),
+        {"x": "\ud800"},
+    ],
+    ids=["long", "many", "long name", "deep", "half a character"],
+)
+def test_what_is_too_much_is_refused(extra: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest) as caught:
+        add(extra)
+    assert caught.value.path == "$.chat_template_kwargs"
+    assert len(caught.value.message) < 500
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ '-' * x }}",
+        "{{ x ** x }}",
+        "{% for a in range(x) %}{% endfor %}",
+        "{{ '%*d' % (x, 1) }}",
+    ],
+)
+def test_a_large_number_is_no_bomb(source: str) -> None:
+    with pytest.raises(BadRequest):
+        add({"x": 10**12}, source)
 
 
 def test_small_arithmetic_is_allowed() -> None:

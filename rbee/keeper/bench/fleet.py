@@ -1,4 +1,4 @@
-"""Throw-away servers for a measurement: own home, free ports, ended by their own ids."""
+"""Throw-away processes for a measurement: own home, free ports, ended by their own ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import Empty, Queue
-from typing import IO
 
 from rbee.errors import SpawnFailed
 
@@ -47,18 +46,25 @@ def free_ports(count: int) -> list[int]:
 @contextmanager
 def serving(flags: Sequence[str], env: Mapping[str, str]) -> Iterator[list[str]]:
     """`rbee serve FLAGS` until the context is left; gives the URLs of its ready lines."""
+    with running([*PYTHON, "serve", *flags], env) as child:
+        yield [child.ready() for _ in range(1 if "--role" in flags else 2)]
+
+
+@contextmanager
+def running(command: Sequence[str], env: Mapping[str, str]) -> Iterator[Running]:
+    """A process until the context is left; it is told to end, and then made to."""
     log = Path(env["RBEE_HOME"]) / "bench.log"
     with log.open("ab") as errors:
         child = subprocess.Popen(
-            [*PYTHON, "serve", *flags],
-            stdin=subprocess.DEVNULL,
+            command,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             env=dict(env),
         )
+    made = Running(child, log)
     try:
-        assert child.stdout is not None
-        yield _ready(child.stdout, 1 if "--role" in flags else 2, log)
+        yield made
     finally:
         child.terminate()
         try:
@@ -66,27 +72,50 @@ def serving(flags: Sequence[str], env: Mapping[str, str]) -> Iterator[list[str]]
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait(STOP_S)
-        if child.stdout is not None:
-            child.stdout.close()
+        made.close()
 
 
-def _ready(pipe: IO[bytes], count: int, log: Path) -> list[str]:
-    lines: Queue[bytes] = Queue(4_096)
+class Running:
+    """A process that says line by line what it has to say; its stderr goes to a file."""
 
-    def read() -> None:
-        for line in pipe:
-            lines.put(line)
-        lines.put(b"")
+    def __init__(self, child: subprocess.Popen[bytes], log: Path) -> None:
+        assert child.stdin is not None and child.stdout is not None
+        self.pid = child.pid
+        self._log = log
+        self._asks, self._says = child.stdin, child.stdout
+        self._lines: Queue[bytes] = Queue(4_096)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
-    threading.Thread(target=read, daemon=True).start()
-    urls: list[str] = []
-    while len(urls) < count:
+    def ready(self) -> str:
+        """What follows `ready` on the next line that begins so."""
+        while not (line := self.line(READY_S)).startswith(b"ready "):
+            pass
+        return line.split()[1].decode()
+
+    def line(self, limit_s: float) -> bytes:
+        """Its next line. Raises `SpawnFailed` when it ends instead, or is silent for too long."""
         try:
-            line = lines.get(timeout=READY_S)
+            line = self._lines.get(timeout=limit_s)
         except Empty:
-            raise SpawnFailed(f"A server was not ready after {READY_S:.0f} s.") from None
+            raise SpawnFailed(f"A process said nothing for {limit_s:.0f} s.") from None
         if not line:
-            raise SpawnFailed(f"A server ended at its start:\n{log.read_text('utf-8')[-2_000:]}")
-        if line.startswith(b"ready "):
-            urls.append(line.split()[1].decode())
-    return urls
+            said = self._log.read_text("utf-8", "replace")[-2_000:]
+            raise SpawnFailed(f"A process ended before it had answered:\n{said}")
+        return line
+
+    def tell(self, line: bytes) -> None:
+        """Write a line to its stdin."""
+        self._asks.write(line + b"\n")
+        self._asks.flush()
+
+    def close(self) -> None:
+        """Let go of the pipes of a process that has ended."""
+        self._reader.join(STOP_S)
+        self._asks.close()
+        self._says.close()
+
+    def _read(self) -> None:
+        for line in self._says:
+            self._lines.put(line)
+        self._lines.put(b"")

@@ -32,6 +32,8 @@ def completion(answer: InferAnswer, model: str, created: int) -> dict[str, Any]:
 
 def _choice(choice: Choice) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
+    if choice.reasoning:
+        message["reasoning_content"] = choice.reasoning
     if choice.tool_calls:
         message["content"] = choice.text or None
         message["tool_calls"] = [shapes.call(call) for call in choice.tool_calls]
@@ -73,19 +75,25 @@ class ChatChunks:
 
     def _token(self, event: Token) -> bytes:
         begin = self._begin(event.choice)
-        if event.logprobs is None and event.tool_calls is None:
+        if event.logprobs is None and event.tool_calls is None and not event.reasoning:
             if not event.text:
                 return begin
             before, after = self._ends[event.choice]
             return begin + before + encode(event.text) + after
+        logprobs = shapes.chat_logprobs(event.logprobs)
+        return begin + self._chunk(event.choice, self._delta(event), logprobs)
+
+    def _delta(self, event: Token) -> dict[str, Any]:
         delta: dict[str, Any] = {"content": event.text} if event.text else {}
+        if event.reasoning:
+            delta["reasoning_content"] = event.reasoning
         if event.tool_calls:
             first = self._calls.get(event.choice, 0)
             self._calls[event.choice] = first + len(event.tool_calls)
             delta["tool_calls"] = [
                 shapes.call(c, first + i) for i, c in enumerate(event.tool_calls)
             ]
-        return begin + self._chunk(event.choice, delta, shapes.chat_logprobs(event.logprobs))
+        return delta
 
     def _begin(self, choice: int) -> bytes:
         """The chunk that says whose words follow, once for each choice."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from rbee.contracts.answers import InferAnswer
+import msgspec
+
+from rbee.contracts.answers import Choice, InferAnswer
 from rbee.contracts.events import AnyEvent, Done, Token
 from rbee.queen.openai import shapes
 from rbee.queen.openai.chat import aside
+from rbee.queen.openai.requests import CompletionRequest
+from rbee.queen.openai.translate import made_of
 from rbee.wire import sse
 from rbee.wire.codec import encode
 from rbee.wire.fold import reason_of
@@ -27,6 +32,29 @@ def completion(answer: InferAnswer, model: str, created: int) -> dict[str, Any]:
     ]
     frame = _frame(answer.job_id, model, created)
     return {**frame, "choices": choices, "usage": shapes.usage(answer.usage)}
+
+
+def best(answer: InferAnswer, request: CompletionRequest) -> InferAnswer:
+    """The answer that was asked for, of one in which more choices were made: of each prompt's
+    `best_of` the `n` whose tokens were likeliest in the mean, the likeliest first."""
+    made, wanted = made_of(request), request.n or 1
+    if made == wanted:
+        return answer
+    kept: list[Choice] = []
+    for first in range(0, len(answer.choices), made):
+        kept += sorted(answer.choices[first : first + made], key=likelihood)[-wanted:][::-1]
+    changes = {} if request.logprobs is not None else {"logprobs": None}
+    choices = [
+        msgspec.structs.replace(choice, index=index, **changes) for index, choice in enumerate(kept)
+    ]
+    return msgspec.structs.replace(answer, choices=choices)
+
+
+def likelihood(choice: Choice) -> float:
+    """The mean of its own tokens' logarithms; those of an echoed prompt stand before them."""
+    own = (choice.logprobs or [])[-len(choice.token_ids) :] if choice.token_ids else []
+    scores = [one.logprob for one in own if one.logprob is not None]
+    return sum(scores) / len(scores) if scores else -math.inf
 
 
 def _frame(job_id: str, model: str, created: int) -> dict[str, Any]:
@@ -54,6 +82,8 @@ class TextChunks:
 
     def _translate(self, event: AnyEvent) -> bytes:
         if isinstance(event, Token):
+            if not event.text and event.logprobs is None:
+                return b""
             logprobs = shapes.text_logprobs(event.logprobs, self._written[event.choice])
             self._written[event.choice] += len(event.text)
             return self._chunk(event.choice, event.text, logprobs)

@@ -6,10 +6,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rbee.errors import Invalid, RbeeError
-from rbee.queen.openai import messages
+from rbee.queen.openai.messages_answers import error
 from rbee.wire.openapi import Handler
 from rbee.wire.problems import from_reply
 from rbee.wire.replies import error_reply, reply
+
+ROOTS = ("", "/openai")
+"""OpenAI's endpoints are under both."""
 
 
 def openai_errors(handler: Handler) -> Handler:
@@ -38,6 +41,6 @@ def anthropic_errors(handler: Handler) -> Handler:
         exc = from_reply(response.status_code, bytes(response.body), str(request.url.path))
         retry = response.headers.get("retry-after")
         headers = {"retry-after": retry} if retry else None
-        return reply(messages.error(exc), response.status_code, headers)
+        return reply(error(exc), response.status_code, headers)
 
     return handled

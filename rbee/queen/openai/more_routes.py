@@ -11,9 +11,10 @@ from starlette.responses import Response
 from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import Tokenize, Tokens
 from rbee.queen.inference import Inference, check
-from rbee.queen.openai import messages, responses
-from rbee.queen.openai.dialect import anthropic_errors, openai_errors
+from rbee.queen.openai import messages, messages_answers, responses, responses_items
+from rbee.queen.openai.dialect import ROOTS, anthropic_errors, openai_errors
 from rbee.queen.openai.messages_requests import CountRequest, MessagesRequest
+from rbee.queen.openai.messages_stream import MessageEvents
 from rbee.queen.openai.responses_requests import ResponsesRequest
 from rbee.queen.openai.responses_stream import ResponseEvents
 from rbee.queen.questions import Questions
@@ -23,7 +24,6 @@ from rbee.wire.jobs import Job, Jobs
 from rbee.wire.openapi import Endpoint
 from rbee.wire.replies import reply
 
-ROOTS = ("", "/openai")
 NO_END = b""
 """Both end in an event of their own, not in `[DONE]`."""
 
@@ -60,17 +60,17 @@ class MoreRoutes:
             events = ResponseEvents(job.id, asked, created)
             return await streamed(self._jobs, job, request, events, NO_END)
         answer = await whole(self._jobs, job, request)
-        return reply(responses.response(answer, asked, created))
+        return reply(responses_items.response(answer, asked, created))
 
     async def messages(self, request: Request) -> Response:
         asked: MessagesRequest = decode(await request.body(), MessagesRequest)
         infer = messages.infer_of(asked)
         job = self._start(infer)
         if infer.stream:
-            events = messages.MessageEvents(job.id, asked.model)
+            events = MessageEvents(job.id, asked.model)
             return await streamed(self._jobs, job, request, events, NO_END)
         answer = await whole(self._jobs, job, request)
-        return reply(messages.message(answer, asked.model))
+        return reply(messages_answers.message(answer, asked.model))
 
     async def count(self, request: Request) -> Response:
         asked: CountRequest = decode(await request.body(), CountRequest)

@@ -1,15 +1,19 @@
-"""`/v1/responses`, text and function calls: OpenAI's newer API, translated. Pure.
+"""`/v1/responses`, OpenAI's newer API: its requests as rbee's. Pure.
 
-Nothing is stored: `previous_response_id`, `conversation` and `background` are refused by name.
+Nothing is stored: `previous_response_id`, `conversation`, `prompt` and `background` are refused by
+name. What the items of one assistant turn say (thoughts, words, calls) becomes one message, as
+every template expects it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from rbee.contracts.answers import Choice, InferAnswer
 from rbee.contracts.chat import (
     FunctionSpec,
+    ImagePart,
+    ImageUrl,
     Message,
     NamedFunction,
     NamedTool,
@@ -17,19 +21,25 @@ from rbee.contracts.chat import (
     PastFunctionCall,
     TextPart,
     Tool,
-    ToolCall,
 )
-from rbee.contracts.events import FinishReason, Usage
 from rbee.contracts.operations import Infer
 from rbee.errors import Invalid
 from rbee.queen.openai.responses_requests import (
+    FIELDS,
+    InputImage,
     Item,
     JsonObjectFormat,
     JsonSchemaFormat,
+    ReasoningText,
     ResponsesRequest,
+    Said,
 )
-from rbee.queen.openai.shapes import suffix_of
-from rbee.queen.openai.translate import unsupported
+from rbee.queen.openai.translate import stops, unsupported
+from rbee.queen.openai.wishes import template_values, thinking, wishes
+
+LOGPROBS = "message.output_text.logprobs"
+_COMMON = {"type", "id", "status"}
+_ITEM_FIELDS = tuple(f for f in Item.__struct_fields__ if f not in _COMMON)
 
 
 def infer_of(asked: ResponsesRequest) -> Infer:
@@ -37,8 +47,11 @@ def infer_of(asked: ResponsesRequest) -> Infer:
     for name in ("previous_response_id", "conversation", "prompt", "background"):
         if getattr(asked, name):
             raise unsupported(name, "this server keeps no conversations")
-    if asked.parallel_tool_calls is False and asked.tools:
-        raise unsupported("parallel_tool_calls", "rbee cannot promise a single call")
+    effort = thinking(asked.reasoning.effort if asked.reasoning else None)
+    given: dict[str, Any] = {
+        **wishes(asked),
+        "chat_template_kwargs": template_values(asked, effort),
+    }
     tools = [
         Tool(FunctionSpec(t.name, t.description, t.parameters, t.strict)) for t in asked.tools or ()
     ]
@@ -49,15 +62,26 @@ def infer_of(asked: ResponsesRequest) -> Infer:
         max_tokens=asked.max_output_tokens,
         temperature=asked.temperature,
         top_p=asked.top_p,
+        stop=stops(asked.stop),
+        logprobs=_logprobs(asked),
         json_schema=_schema(asked),
         tools=tools or None,
         tool_choice=(choice if choice is None or isinstance(choice, str) else _named(choice.name)),
+        parallel_tool_calls=asked.parallel_tool_calls is not False,
         stream=bool(asked.stream),
+        **given,
     )
 
 
 def _named(name: str) -> NamedTool:
     return NamedTool(NamedFunction(name))
+
+
+def _logprobs(asked: ResponsesRequest) -> int | None:
+    """Either field asks for them, as either client would expect."""
+    if asked.top_logprobs is None and LOGPROBS not in (asked.include or ()):
+        return None
+    return asked.top_logprobs or 0
 
 
 def _schema(asked: ResponsesRequest) -> dict[str, Any] | None:
@@ -71,97 +95,86 @@ def _messages(asked: ResponsesRequest) -> list[Message]:
     made = [Message("system", asked.instructions)] if asked.instructions else []
     if isinstance(asked.input, str):
         return [*made, Message("user", asked.input)]
+    turn: Message | None = None
+    """The assistant's, while more items may belong to it."""
     for number, item in enumerate(asked.input):
-        made.append(_message(item, f"$.input[{number}]"))
+        said = _message(item, f"$.input[{number}]")
+        if turn is not None and _joins(turn, said):
+            _join(turn, said)
+            continue
+        made.append(said)
+        turn = said if said.role == "assistant" else None
     return made
+
+
+def _joins(turn: Message, said: Message) -> bool:
+    """Thoughts come before words, words before calls: what would go back begins a new message."""
+    if said.role != "assistant":
+        return False
+    if said.tool_calls:
+        return True
+    return not turn.tool_calls and not turn.content
+
+
+def _join(turn: Message, said: Message) -> None:
+    turn.content = turn.content or said.content
+    thoughts = [t for t in (turn.reasoning_content, said.reasoning_content) if t]
+    turn.reasoning_content = "\n".join(thoughts) or None
+    turn.tool_calls = [*(turn.tool_calls or ()), *(said.tool_calls or ())] or None
 
 
 def _message(item: Item, path: str) -> Message:
+    _check(item, path)
     match item.type:
         case "message":
-            if item.role is None or item.content is None:
-                raise Invalid("A message has a role and content.", path=path)
-            content = item.content
-            if not isinstance(content, str):
-                return Message(item.role, [TextPart(part.text) for part in content])
-            return Message(item.role, content)
+            return Message(_role(item, path), _content(item.content or "", path))
         case "function_call":
-            call = PastCall(item.call_id or "", PastFunctionCall(item.name or "_", item.arguments))
+            if item.name is None or item.call_id is None:
+                raise Invalid("A function call has a call_id and a name.", path=path)
+            call = PastCall(item.call_id, PastFunctionCall(item.name, item.arguments or "{}"))
             return Message("assistant", None, tool_calls=[call])
         case "function_call_output":
-            return Message("tool", item.output, tool_call_id=item.call_id)
+            if item.output is None or item.call_id is None:
+                raise Invalid("What a function answered has a call_id and an output.", path=path)
+            return Message("tool", _content(item.output, path), tool_call_id=item.call_id)
+        case "reasoning":
+            return Message("assistant", None, _thoughts(item, path))
 
 
-def response(answer: InferAnswer, asked: ResponsesRequest, created: int) -> dict[str, Any]:
-    """The whole answer."""
-    choice = answer.choices[0]
-    return whole(answer.job_id, asked, created, choice, answer.usage)
+def _check(item: Item, path: str) -> None:
+    """A field of another type would be dropped in silence."""
+    for name in _ITEM_FIELDS:
+        if getattr(item, name) is not None and name not in FIELDS[item.type]:
+            raise Invalid(f"A {item.type} item has no {name}.", path=f"{path}.{name}")
 
 
-def whole(
-    job_id: str, asked: ResponsesRequest, created: int, choice: Choice | None, usage: Usage | None
-) -> dict[str, Any]:
-    cut = choice is not None and choice.finish_reason == "length"
-    return {
-        "id": f"resp_{suffix_of(job_id)}",
-        "object": "response",
-        "created_at": created,
-        "status": "in_progress" if choice is None else ("incomplete" if cut else "completed"),
-        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-        "error": None,
-        "model": asked.model,
-        "instructions": asked.instructions,
-        "output": [] if choice is None else _output(job_id, choice),
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-        "metadata": asked.metadata or {},
-        "usage": None if usage is None else _usage(usage),
-    }
+def _role(item: Item, path: str) -> Any:
+    if item.role is None or item.content is None:
+        raise Invalid("A message has a role and content.", path=path)
+    return item.role
 
 
-def _usage(found: Usage) -> dict[str, Any]:
-    return {
-        "input_tokens": found.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": found.cached_tokens},
-        "output_tokens": found.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": found.total_tokens,
-    }
+def _content(
+    given: str | Sequence[Said | ReasoningText], path: str
+) -> str | list[TextPart | ImagePart]:
+    if isinstance(given, str):
+        return given
+    return [_part(part, path) for part in given]
 
 
-def _output(job_id: str, choice: Choice) -> list[dict[str, Any]]:
-    made: list[dict[str, Any]] = []
-    if choice.text or not choice.tool_calls:
-        made.append(text_item(job_id, choice.text, choice.finish_reason))
-    made += [call_item(call) for call in choice.tool_calls or ()]
-    return made
+def _part(part: Said | ReasoningText, path: str) -> TextPart | ImagePart:
+    if isinstance(part, ReasoningText):
+        raise Invalid("Thoughts belong into a reasoning item.", path=f"{path}.content")
+    if isinstance(part, InputImage):
+        return ImagePart(ImageUrl(part.image_url))
+    return TextPart(part.text)
 
 
-def text_item(job_id: str, text: str, reason: FinishReason | None) -> dict[str, Any]:
-    """A message item; empty and in progress while `reason` is None."""
-    status = (
-        "in_progress" if reason is None else ("incomplete" if reason == "length" else "completed")
-    )
-    return {
-        "id": f"msg_{suffix_of(job_id)}",
-        "type": "message",
-        "role": "assistant",
-        "status": status,
-        "content": [] if reason is None else [part(text)],
-    }
-
-
-def part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-
-def call_item(call: ToolCall) -> dict[str, Any]:
-    return {
-        "id": f"fc_{call.id}",
-        "type": "function_call",
-        "call_id": call.id,
-        "name": call.function.name,
-        "arguments": call.function.arguments,
-        "status": "completed",
-    }
+def _thoughts(item: Item, path: str) -> str | None:
+    content = item.content or []
+    if isinstance(content, str):
+        return content
+    texts = [part.text for part in content if isinstance(part, ReasoningText)]
+    if len(texts) < len(content):
+        raise Invalid("A reasoning item holds reasoning_text.", path=f"{path}.content")
+    return "\n".join(texts or [part.text for part in item.summary or ()]) or None

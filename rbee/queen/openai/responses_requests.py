@@ -2,44 +2,108 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
 from rbee.contracts.chat import Role
-from rbee.contracts.limits import Fraction, MaxTokens, ModelRef, PromptText, Temperature
-from rbee.queen.openai.requests import Ignored
+from rbee.contracts.limits import (
+    Fraction,
+    ImageData,
+    ModelRef,
+    PromptText,
+    ShortText,
+    Stops,
+    StopText,
+    Temperature,
+    TopLogprobs,
+)
+from rbee.queen.openai.requests import Effort, SomeTokens
+from rbee.queen.openai.wishes import Wishes
 
 FunctionName = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
-class Part(Struct, forbid_unknown_fields=True, kw_only=True):
-    """A piece of a message's text."""
+class InputText(Struct, tag_field="type", tag="input_text", forbid_unknown_fields=True):
+    text: PromptText
 
-    type: Literal["input_text", "output_text", "text"]
+
+class PlainPart(Struct, tag_field="type", tag="text", forbid_unknown_fields=True):
+    text: PromptText
+
+
+class OutputText(Struct, tag_field="type", tag="output_text", forbid_unknown_fields=True):
+    """What the model said earlier; what stood beside it is ignored."""
+
     text: PromptText
     annotations: Any = None
     logprobs: Any = None
 
 
-class Item(Struct, forbid_unknown_fields=True, kw_only=True):
-    """A message (`type` may be left out), a function call, or what a function answered."""
+class InputImage(
+    Struct, tag_field="type", tag="input_image", forbid_unknown_fields=True, kw_only=True
+):
+    """`image_url` is a `data:` URL: nothing is ever fetched."""
 
-    type: Literal["message", "function_call", "function_call_output"] = "message"
+    image_url: ImageData
+    detail: Literal["auto", "low", "high"] | None = None
+    """Ignored: the projector has one resolution."""
+    file_id: None = None
+
+
+class ReasoningText(Struct, tag_field="type", tag="reasoning_text", forbid_unknown_fields=True):
+    text: PromptText
+
+
+class SummaryText(Struct, tag_field="type", tag="summary_text", forbid_unknown_fields=True):
+    text: PromptText
+
+
+Said = InputText | PlainPart | OutputText | InputImage
+Parts = Annotated[list[Said | ReasoningText], Meta(max_length=10_000)]
+ItemType = Literal["message", "function_call", "function_call_output", "reasoning"]
+
+
+class Item(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A message (`type` may be left out), a function call, what a function answered, or what the
+    model thought. One struct, because the tag is optional; `FIELDS` says what belongs to which."""
+
+    type: ItemType = "message"
     id: str | None = None
+    """Ignored, as the status is: nothing is stored that it could name."""
     status: str | None = None
+    phase: str | None = None
+    """Ignored: whether a message was OpenAI's commentary or its last word."""
     role: Role | None = None
-    content: PromptText | list[Part] | None = None
-    call_id: str | None = None
+    content: PromptText | Parts | None = None
+    call_id: ShortText | None = None
     name: FunctionName | None = None
-    arguments: str = "{}"
-    output: PromptText = ""
+    arguments: PromptText | None = None
+    output: PromptText | Annotated[list[InputText | InputImage], Meta(max_length=10_000)] | None = (
+        None
+    )
+    summary: Annotated[list[SummaryText], Meta(max_length=10_000)] | None = None
+    """Stands in for the thoughts of a reasoning item that has no content."""
+    encrypted_content: Any = None
+    """Ignored: only OpenAI can read it."""
+    caller: None = None
+    """Null like the next two, in what the official client makes of an item that it was sent."""
+    namespace: None = None
+    async_: None = None
+
+
+FIELDS: dict[ItemType, frozenset[str]] = {
+    "message": frozenset({"role", "content", "phase"}),
+    "function_call": frozenset({"call_id", "name", "arguments"}),
+    "function_call_output": frozenset({"call_id", "output"}),
+    "reasoning": frozenset({"content", "summary", "encrypted_content"}),
+}
 
 
 class FunctionTool(Struct, forbid_unknown_fields=True, kw_only=True):
     type: Literal["function"]
     name: Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.-]+\Z")]
-    description: str | None = None
+    description: PromptText | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
@@ -69,21 +133,35 @@ class TextOptions(Struct, forbid_unknown_fields=True):
     verbosity: None = None
 
 
-class ResponsesRequest(Ignored, kw_only=True, forbid_unknown_fields=True):
+class Reasoning(Struct, forbid_unknown_fields=True, kw_only=True):
+    effort: Effort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    """Ignored, and so is its older name: thoughts are told in full, as `content`."""
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class ResponsesRequest(Wishes, kw_only=True, forbid_unknown_fields=True):
     """`POST /v1/responses`."""
+
+    IGNORED: ClassVar[tuple[str, ...]] = ("stream_options", "truncation")
+    """They concern padding; and the only truncation accepted is none."""
 
     model: ModelRef
     input: PromptText | Annotated[list[Item], Meta(min_length=1, max_length=10_000)]
     instructions: PromptText | None = None
-    max_output_tokens: MaxTokens | None = None
+    max_output_tokens: SomeTokens | None = None
     temperature: Temperature | None = None
     top_p: Fraction | None = None
+    top_logprobs: TopLogprobs | None = None
+    stop: StopText | Stops | None = None
+    """As in `infer`: OpenAI's responses have no field for it."""
     stream: bool | None = None
     stream_options: Any = None
-    include: Any = None
-    """Ignored, like the one before: they concern padding, and what only OpenAI's tools report."""
+    include: Annotated[list[ShortText], Meta(max_length=64)] | None = None
+    """`message.output_text.logprobs` is honoured; the others name what only OpenAI's tools tell."""
     truncation: Literal["disabled"] | None = None
     text: TextOptions | None = None
+    reasoning: Reasoning | None = None
     tools: Annotated[list[FunctionTool], Meta(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
     parallel_tool_calls: bool | None = None

@@ -5,23 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from rbee import naming
 from rbee.contracts.operations import Infer
-from rbee.contracts.worker_api import Detokenize, Embed, Text, Tokenize, Tokens, Vectors
-from rbee.errors import Invalid
 from rbee.queen.inference import Inference, check
-from rbee.queen.openai import chat, completions, translate, vectors
-from rbee.queen.openai.dialect import openai_errors
-from rbee.queen.openai.requests import (
-    ChatRequest,
-    CompletionRequest,
-    EmbeddingRequest,
-    RerankRequest,
-)
+from rbee.queen.openai import chat, completions, translate
+from rbee.queen.openai.dialect import ROOTS, openai_errors
+from rbee.queen.openai.question_routes import QuestionRoutes
+from rbee.queen.openai.requests import ChatRequest, CompletionRequest, Sampling
 from rbee.queen.questions import Questions
 from rbee.queen.registry import Registry
 from rbee.wire.codec import decode
@@ -29,8 +22,6 @@ from rbee.wire.jobroutes import streamed, whole
 from rbee.wire.jobs import Job, Jobs
 from rbee.wire.openapi import Endpoint
 from rbee.wire.replies import reply
-
-ROOTS = ("", "/openai")
 
 
 class OpenAIRoutes:
@@ -41,7 +32,7 @@ class OpenAIRoutes:
     ) -> None:
         self._registry = registry
         self._inference = inference
-        self._questions = questions
+        self._questions = QuestionRoutes(questions)
         self._jobs = jobs
         self._started = int(time.time())
 
@@ -49,8 +40,6 @@ class OpenAIRoutes:
         table = [
             ("POST", "/v1/chat/completions", self.chat, "Chat", ChatRequest),
             ("POST", "/v1/completions", self.completions, "Complete text", CompletionRequest),
-            ("POST", "/v1/embeddings", self.embeddings, "Embed texts", EmbeddingRequest),
-            ("POST", "/v1/rerank", self.rerank, "Rank documents", RerankRequest),
             ("GET", "/v1/models", self.models, "List models", None),
             ("GET", "/v1/models/{id:path}", self.model, "A model", None),
         ]
@@ -59,28 +48,14 @@ class OpenAIRoutes:
             for method, path, handler, summary, body in table
             for root in ROOTS
         ]
-        return [
-            *both,
-            Endpoint(
-                "POST", "/tokenize", openai_errors(self.tokenize), "Text to ids", Tokenize, Tokens
-            ),
-            Endpoint(
-                "POST",
-                "/detokenize",
-                openai_errors(self.detokenize),
-                "Ids to text",
-                Detokenize,
-                Text,
-            ),
-        ]
+        return [*both, *self._questions.endpoints()]
 
     async def chat(self, request: Request) -> Response:
         asked: ChatRequest = decode(await request.body(), ChatRequest)
         infer = translate.chat(asked)
         job, created = self._start([infer])
         if infer.stream:
-            usage = bool(asked.stream_options and asked.stream_options.include_usage)
-            chunks = chat.ChatChunks(job.id, asked.model, created, infer.n, usage)
+            chunks = chat.ChatChunks(job.id, asked.model, created, infer.n, _usage(asked))
             return await streamed(self._jobs, job, request, chunks)
         answer = await whole(self._jobs, job, request)
         return reply(chat.completion(answer, asked.model, created))
@@ -90,11 +65,10 @@ class OpenAIRoutes:
         infers = translate.completions(asked)
         job, created = self._start(infers)
         if infers[0].stream:
-            usage = bool(asked.stream_options and asked.stream_options.include_usage)
             n = sum(infer.n for infer in infers)
-            chunks = completions.TextChunks(job.id, asked.model, created, n, usage)
+            chunks = completions.TextChunks(job.id, asked.model, created, n, _usage(asked))
             return await streamed(self._jobs, job, request, chunks)
-        answer = await whole(self._jobs, job, request)
+        answer = completions.best(await whole(self._jobs, job, request), asked)
         return reply(completions.completion(answer, asked.model, created))
 
     def _start(self, infers: Sequence[Infer]) -> tuple[Job, int]:
@@ -102,45 +76,6 @@ class OpenAIRoutes:
             check(infer)
         job = self._jobs.start("infer", lambda job: self._inference.run_all(infers, job))
         return job, int(time.time())
-
-    async def embeddings(self, request: Request) -> Response:
-        asked: EmbeddingRequest = decode(await request.body(), EmbeddingRequest)
-        texts = translate.texts(asked.input, "input")
-        found = await self._vectors(request, asked.model, texts)
-        return reply(vectors.embeddings(found, asked))
-
-    async def rerank(self, request: Request) -> Response:
-        asked: RerankRequest = decode(await request.body(), RerankRequest)
-        texts = [asked.query, *(vectors.document_text(d) for d in asked.documents)]
-        found = await self._vectors(request, asked.model, texts)
-        return reply(vectors.ranked(found, asked))
-
-    async def _vectors(
-        self, request: Request, model: str, texts: Sequence[str | list[int]]
-    ) -> Vectors:
-        if len(texts) > 2_048:
-            raise Invalid(f"{len(texts)} texts; at most 2048 at once.", path="$.input")
-        return await self._questions.ask(
-            request, model, "/v1/embed", Vectors, lambda own: Embed(model=own, input=list(texts))
-        )
-
-    async def tokenize(self, request: Request) -> Response:
-        asked: Tokenize = decode(await request.body(), Tokenize)
-
-        def question(own: str) -> Tokenize:
-            return msgspec.structs.replace(asked, model=own)
-
-        found = await self._questions.ask(request, asked.model, "/tokenize", Tokens, question)
-        return reply(found)
-
-    async def detokenize(self, request: Request) -> Response:
-        asked: Detokenize = decode(await request.body(), Detokenize)
-
-        def question(own: str) -> Detokenize:
-            return msgspec.structs.replace(asked, model=own)
-
-        found = await self._questions.ask(request, asked.model, "/detokenize", Text, question)
-        return reply(found)
 
     async def models(self, request: Request) -> Response:
         entries = self._registry.view(time.monotonic()).entries
@@ -157,3 +92,8 @@ class OpenAIRoutes:
 
     def _entry(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": self._started, "owned_by": "rbee"}
+
+
+def _usage(asked: Sampling) -> bool:
+    """Whether a stream shall end with the counts."""
+    return bool(asked.stream_options and asked.stream_options.include_usage)

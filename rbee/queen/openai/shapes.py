@@ -17,6 +17,7 @@ def usage(found: Usage) -> dict[str, Any]:
         "completion_tokens": found.completion_tokens,
         "total_tokens": found.total_tokens,
         "prompt_tokens_details": {"cached_tokens": found.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": found.reasoning_tokens},
     }
 
 
@@ -62,6 +63,17 @@ def text_logprobs(found: list[Logprob] | None, offset: int = 0) -> dict[str, Any
     return {
         "tokens": [one.text for one in found],
         "token_logprobs": [one.logprob for one in found],
-        "top_logprobs": [{t.text: t.logprob for t in one.top} for one in found],
+        "top_logprobs": [_by_text(one) for one in found],
         "text_offset": offsets,
     }
+
+
+def _by_text(found: Logprob) -> dict[str, float | None] | None:
+    """The likeliest tokens and the chosen one, which may be none of them; null where nothing was
+    predicted. Of two tokens with the same text the likelier counts."""
+    if found.logprob is None:
+        return None
+    made: dict[str, float | None] = {}
+    for one in (*found.top, found):
+        made.setdefault(one.text, one.logprob)
+    return made

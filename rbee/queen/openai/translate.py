@@ -19,22 +19,17 @@ from rbee.queen.openai.requests import (
     JsonSchema,
     Sampling,
 )
+from rbee.queen.openai.wishes import template_values, thinking, wishes
 
 COMPLETION_TOKENS = 16
 """OpenAI's default for completions."""
 MAX_PROMPTS = 64
-_SHARED = (
-    "model", "temperature", "top_p", "seed", "presence_penalty", "frequency_penalty",
-    "logit_bias", "top_k", "min_p", "repeat_penalty", "grammar", "hive_id", "worker_id",
-    "device", "priority", "deadline_ms",
-)  # fmt: skip
-"""Fields that mean the same in both."""
+MAX_CHOICES = 128
+"""Of all prompts together."""
 
 
 def chat(request: ChatRequest) -> Infer:
     """A chat completion as `infer`."""
-    if request.parallel_tool_calls is False and request.tools:
-        raise unsupported("parallel_tool_calls", "rbee cannot promise a single call")
     if request.top_logprobs and not request.logprobs:
         raise Invalid("top_logprobs needs logprobs to be true.", path="$.top_logprobs")
     return msgspec.structs.replace(
@@ -45,32 +40,60 @@ def chat(request: ChatRequest) -> Infer:
         json_schema=_schema(request),
         tools=request.tools,
         tool_choice=request.tool_choice,
+        parallel_tool_calls=request.parallel_tool_calls is not False,
+        chat_template_kwargs=template_values(request, thinking(request.reasoning_effort)),
     )
 
 
 def completions(request: CompletionRequest) -> list[Infer]:
     """A completion as one `infer` for each prompt."""
-    if request.echo:
-        raise unsupported("echo", "prompts are not scored")
-    if request.suffix:
-        raise unsupported("suffix", "filling in the middle is not offered")
-    if request.best_of is not None and request.best_of != (request.n or 1):
-        raise unsupported("best_of", "it may only equal n")
+    _check(request)
     prompts = texts(request.prompt, "prompt")
+    made = made_of(request)
     if len(prompts) > MAX_PROMPTS:
         raise Invalid(f"{len(prompts)} prompts; at most {MAX_PROMPTS} at once.", path="$.prompt")
+    if len(prompts) > 1 and len(prompts) * made > MAX_CHOICES:
+        told = f"{len(prompts)} prompts of {made} choices; at most {MAX_CHOICES} choices at once."
+        raise Invalid(told, path="$.best_of" if request.best_of else "$.n")
     base = msgspec.structs.replace(
         _base(request),
-        max_tokens=request.max_tokens or COMPLETION_TOKENS,
-        logprobs=request.logprobs,
+        n=made,
+        max_tokens=COMPLETION_TOKENS if request.max_tokens is None else request.max_tokens,
+        logprobs=_scored(request),
+        echo=bool(request.echo),
+        suffix=request.suffix,
+        json_schema=request.json_schema,
     )
     return [msgspec.structs.replace(base, prompt=prompt) for prompt in prompts]
+
+
+def made_of(request: CompletionRequest) -> int:
+    """How many choices are made of each prompt; `n` of them are the answer."""
+    return request.best_of or request.n or 1
+
+
+def _check(request: CompletionRequest) -> None:
+    if request.suffix is not None and request.echo:
+        raise Invalid("Give suffix or echo, not both.", path="$.suffix")
+    if request.chat_template_kwargs:
+        raise unsupported("chat_template_kwargs", "a completion is not rendered by a template")
+    if made_of(request) < (request.n or 1):
+        raise Invalid("best_of must be at least n.", path="$.best_of")
+    if made_of(request) > (request.n or 1) and request.stream:
+        raise Invalid("The best are known at the end: best_of cannot stream.", path="$.best_of")
+
+
+def _scored(request: CompletionRequest) -> int | None:
+    """Choices that are to be compared are scored, also for a client who does not ask."""
+    compared = made_of(request) > (request.n or 1)
+    return 0 if compared and request.logprobs is None else request.logprobs
 
 
 def message(given: ChatMessage) -> Message:
     return Message(
         role=given.role,
         content=given.content,
+        reasoning_content=given.reasoning_content,
         name=given.name,
         tool_calls=given.tool_calls or None,
         tool_call_id=given.tool_call_id,
@@ -90,19 +113,27 @@ def texts(given: Input, where: str) -> list[str | list[int]]:
     return cast("list[str | list[int]]", given)
 
 
+def stops(given: str | Sequence[str] | None) -> list[str] | None:
+    return [given] if isinstance(given, str) else (list(given) if given else None)
+
+
 def unsupported(name: str, why: str) -> Invalid:
     return Invalid(f"{name} is not supported: {why}.", hint="leave it out", path=f"$.{name}")
 
 
 def _base(request: Sampling) -> Infer:
     """What every request has in common."""
-    same: dict[str, Any] = {name: getattr(request, name) for name in _SHARED}
-    stop: str | Sequence[str] | None = request.stop
+    given: dict[str, Any] = {
+        **wishes(request),
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+    }
     return Infer(
-        **same,
-        stop=[stop] if isinstance(stop, str) else (list(stop) if stop else None),
+        model=request.model,
+        stop=stops(request.stop),
         n=request.n or 1,
         stream=bool(request.stream),
+        **given,
     )
 
 

@@ -8,9 +8,9 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from rbee.contracts.worker_api import Vectors
+from rbee.contracts.worker_api import Ranks, Vectors
 from rbee.errors import Invalid
-from rbee.queen.openai.requests import EmbeddingRequest, RerankDocument, RerankRequest
+from rbee.queen.openai.vector_requests import EmbeddingRequest, RerankDocument, RerankRequest
 
 Vector = Sequence[float]
 
@@ -50,19 +50,27 @@ def document_text(document: str | RerankDocument) -> str:
     return document if isinstance(document, str) else document.text
 
 
-def ranked(found: Vectors, request: RerankRequest) -> dict[str, Any]:
+def by_cosine(found: Vectors, request: RerankRequest) -> dict[str, Any]:
     """The answer of `rerank`: the first vector is the query's, the others the documents'."""
     query, *rows = found.vectors
-    scores = [(cosine(query, row), index) for index, row in enumerate(rows)]
-    scores.sort(key=lambda pair: (-pair[0], pair[1]))
+    return ranked([cosine(query, row) for row in rows], found.prompt_tokens, request)
+
+
+def by_model(found: Ranks, request: RerankRequest) -> dict[str, Any]:
+    """The answer of `rerank`; the scores are the model's own, on whatever scale it was trained."""
+    return ranked(found.scores, found.prompt_tokens, request)
+
+
+def ranked(scores: Sequence[float], tokens: int, request: RerankRequest) -> dict[str, Any]:
+    order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
     results: list[dict[str, Any]] = []
-    for score, index in scores[: request.top_n]:
-        result: dict[str, Any] = {"index": index, "relevance_score": score}
+    for index in order[: request.top_n]:
+        result: dict[str, Any] = {"index": index, "relevance_score": scores[index]}
         if request.return_documents:
             result["document"] = {"text": document_text(request.documents[index])}
         results.append(result)
-    usage = {"prompt_tokens": found.prompt_tokens, "total_tokens": found.prompt_tokens}
-    return {"model": request.model, "results": results, "usage": usage}
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "model": request.model, "results": results, "usage": usage}
 
 
 def cosine(a: Vector, b: Vector) -> float:

@@ -1,7 +1,7 @@
 """The narrow protocol between the engine and what computes: llama.cpp, or a truthful fake.
 
-Only the engine thread calls `decode`, `rows`, `copy`, `trim` and `embed`; the vocabulary may be asked
-from any thread, for it never changes.
+Only the engine thread calls `decode`, `rows`, `copy`, `trim` and `embed`; the vocabulary may be
+asked from any thread, for it never changes.
 """
 
 from __future__ import annotations
@@ -13,10 +13,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rbee.worker.engine.span import ImageSpan
+
 Row = NDArray[np.float32]
 """One position's logits, or a vector; shape (vocabulary,) or (width,)."""
 Rows = NDArray[np.float32]
 """Shape (outputs, vocabulary)."""
+
+
+SCORED_TOKENS = 32
+"""Rows of logits that one step may ask for beyond one a slot: for drafts, and prompts scored."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,13 @@ class Chunk:
     outputs: int = 0
     """How many of its last tokens get a row of logits: 0 in the middle of a prompt, 1 where a token
     is sampled, more where a draft is checked or a prompt is scored."""
+    image: ImageSpan | None = None
+    """The picture that `tokens` stand for: it is computed in their place, and has no outputs."""
+
+    @property
+    def cells(self) -> int:
+        """What it takes of the memory, and of a step's budget."""
+        return len(self.tokens) if self.image is None else self.image.cells
 
 
 class Vocabulary(Protocol):
@@ -46,6 +59,15 @@ class Vocabulary(Protocol):
 
     def is_end(self, token: int) -> bool:
         """Whether the model ends its answer with this token."""
+
+    @property
+    def ends(self) -> Sequence[int]:
+        """All of these."""
+
+    @property
+    def fim(self) -> tuple[int, int, int] | None:
+        """The marks before the prefix, before the suffix and before the middle, of a model that can
+        fill in a gap."""
 
 
 class Backend(Protocol):
@@ -88,7 +110,7 @@ class Backend(Protocol):
 
     @property
     def embed_tokens(self) -> int:
-        """How many tokens `embed` takes at a time, all inputs together."""
+        """How many tokens several inputs may have together; a longer one comes alone."""
 
     def close(self) -> None:
         """Free everything. Idempotent."""

@@ -2,9 +2,10 @@
 
 1. Commands (`Start`, `Cancel`, `Vector`) arrive in a queue and are taken in order, between steps.
 2. What a step has made crosses to the event loop as one list. Beside its batch a step computes one
-   vector at most, so that a long list of inputs stalls no stream.
-3. A batch that llama.cpp refuses fails its own sequences; one that leaves the context in doubt
-   ends the engine, which the owner turns into the end of the process: a hive starts a new one.
+   group of vectors at most, so that a long list of inputs stalls no stream.
+3. A full pool gives something up and the step is planned anew. A batch that llama.cpp refuses fails
+   its own sequences; one that leaves the context in doubt ends the engine, which the owner turns
+   into the end of the process: a hive starts a new one.
 4. Liveness is work done: `steps` counts, `step_age` tells how long the current one has taken.
 """
 
@@ -18,32 +19,29 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from rbee.contracts.events import FinishReason, Logprob
 from rbee.errors import RbeeError
-from rbee.worker.engine.backend import Backend, DecodeFailed, Row
-from rbee.worker.engine.constraint import Constraint
+from rbee.worker.engine.backend import Backend, DecodeFailed, NoRoom, Row, Rows
 from rbee.worker.engine.planner import Batch, Planner
-from rbee.worker.engine.planner import Sequence as Line
-from rbee.worker.engine.sampling import Sampling, logprobs_of, penalise, pick, uniform
-from rbee.worker.engine.text import Assembler
+from rbee.worker.engine.sequence import Sequence as Line
+from rbee.worker.engine.slots import Copy, Trim
+from rbee.worker.engine.writer import Update, Writer
 
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Start:
-    """Generate: one line (sequence) for each choice."""
+    """Generate one choice."""
 
-    line: Line
-    sampling: Sampling
-    assembler: Assembler
-    constraint: Constraint | None = None
-    top_logprobs: int | None = None
+    writer: Writer
 
 
 @dataclass(frozen=True)
 class Cancel:
+    """End a request, or one choice of it."""
+
     request: str
+    choice: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,21 +58,18 @@ class _Stop:
 
 
 Command = Start | Cancel | Vector | _Stop
+VECTORS_A_STEP = 16
 
 
 @dataclass
-class Update:
-    """What a step did for one choice: `tokens` new ones, `text` now certain, the end if it came."""
+class Counters:
+    """Totals since the start; written by the engine thread alone."""
 
-    request: str
-    choice: int
-    tokens: list[int] = field(default_factory=list)
-    text: str = ""
-    logprobs: list[Logprob] | None = None
-    finish: FinishReason | None = None
-    error: RbeeError | None = None
-    admitted: float | None = None
-    """When it got a slot (`time.monotonic`)."""
+    steps: int = 0
+    step_s: float = 0.0
+    decode_s: float = 0.0
+    drafted: int = 0
+    drafts_true: int = 0
 
 
 class Engine:
@@ -90,18 +85,24 @@ class Engine:
         self._backend = backend
         self._publish = publish
         self._on_death = on_death
-        self._planner = Planner(backend.slots, budget)
-        self._starts: dict[Line, Start] = {}
+        self.planner = Planner(
+            backend.slots,
+            backend.context,
+            budget,
+            pooled=backend.pooled,
+            can_trim=backend.can_trim,
+        )
+        self._writers: dict[Line, Writer] = {}
         self._vectors: deque[tuple[Vector, list[Row]]] = deque()
         """Lists of inputs, with the vectors found so far."""
         self._inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._stopping = False
         self._step_began = 0.0
-        self.steps = 0
+        self.counters = Counters()
 
     def __repr__(self) -> str:
-        return f"<Engine step {self.steps} {self._planner!r}>"
+        return f"<Engine step {self.steps} {self.planner!r}>"
 
     def start(self) -> None:
         self._thread.start()
@@ -117,12 +118,16 @@ class Engine:
         self._inbox.put(command)
 
     @property
+    def steps(self) -> int:
+        return self.counters.steps
+
+    @property
     def busy(self) -> int:
-        return self._planner.busy
+        return self.planner.busy
 
     @property
     def waiting(self) -> int:
-        return self._planner.waiting
+        return self.planner.waiting
 
     @property
     def step_age_s(self) -> float:
@@ -131,21 +136,23 @@ class Engine:
 
     def step(self) -> None:
         updates = self._admit()
-        batch = self._planner.next_batch()
+        batch = self._decode(updates)
         if batch.chunks:
-            updates += self._compute(batch)
+            self.planner.advance(batch)
+            updates += self._written(batch, self._backend.rows())
         if updates:
             self._publish(updates)
         if self._vectors:
-            self._next_vector(*self._vectors[0])
+            self._next_vectors(*self._vectors[0])
 
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._drain(wait=self._planner.idle and not self._vectors)
+                self._drain(wait=self.planner.idle and not self._vectors)
                 self._step_began = time.monotonic()
+                self.counters.steps += 1
                 self.step()
-                self.steps += 1
+                self.counters.step_s += time.monotonic() - self._step_began
                 self._step_began = 0.0
         except Exception as exc:
             log.exception("the engine died")
@@ -157,99 +164,121 @@ class Engine:
             command = self._inbox.get()
             wait = False
             if isinstance(command, Start):
-                self._starts[command.line] = command
-                self._planner.add(command.line)
+                self._writers[command.writer.line] = command.writer
+                self.planner.add(command.writer.line)
             elif isinstance(command, Cancel):
-                self._cancel(command.request)
+                self._cancel(command.request, command.choice)
             elif isinstance(command, Vector):
                 self._vectors.append((command, []))
             else:
                 self._stopping = True
                 return
 
-    def _cancel(self, request: str) -> None:
-        gone = self._planner.cancel(request)
+    def _cancel(self, request: str, choice: int | None) -> None:
+        gone = self.planner.cancel(request, choice)
         for line in gone:
-            del self._starts[line]
+            del self._writers[line]
         if gone:
             self._publish([Update(request, line.choice, finish="cancelled") for line in gone])
 
     def _admit(self) -> list[Update]:
-        admitted = self._planner.admit()
-        for line in admitted:
-            self._backend.forget(line.slot)
+        admitted = self.planner.admit()
         now = time.monotonic()
         return [Update(line.request, line.choice, admitted=now) for line in admitted]
 
-    def _compute(self, batch: Batch) -> list[Update]:
-        try:
-            self._backend.decode(batch.chunks)
-        except DecodeFailed as exc:
-            if exc.fatal:
-                raise
-            return [self._fail(line, exc) for line in batch.owners]
-        self._planner.advance(batch)
-        return [self._next_token(number, line) for number, line in batch.ripe]
+    def _decode(self, updates: list[Update]) -> Batch:
+        """Compute the next batch; an empty one when there is none, or when it failed."""
+        while True:
+            batch = self.planner.next_batch()
+            self._edit()
+            if not batch.chunks:
+                return batch
+            began = time.monotonic()
+            try:
+                self._backend.decode(batch.chunks, batch.adapter)
+            except NoRoom:
+                if self.planner.make_room():
+                    continue
+                updates += self._failed(batch, "it does not fit into the worker's memory")
+                return Batch()
+            except DecodeFailed as exc:
+                if exc.fatal:
+                    raise
+                updates += self._failed(batch, exc)
+                return Batch()
+            took = time.monotonic() - began
+            self.counters.decode_s += took
+            self.planner.pace.observe(batch.decoding, batch.prompt_tokens, took)
+            return batch
 
-    def _fail(self, line: Line, why: object) -> Update:
-        self._forget(line)
-        error = RbeeError(f"The engine could not compute this request: {why}.")
-        return Update(line.request, line.choice, error=error)
+    def _edit(self) -> None:
+        for edit in self.planner.edits():
+            match edit:
+                case Copy(source, target, length):
+                    self._backend.copy(source, target)
+                    self._backend.trim(target, length)
+                case Trim(slot, length):
+                    self._backend.trim(slot, length)
 
-    def _forget(self, line: Line) -> None:
-        self._planner.end(line)
-        del self._starts[line]
+    def _failed(self, batch: Batch, why: object) -> list[Update]:
+        made = []
+        for line in batch.sequences:
+            self._forget(line, keep=False)
+            error = RbeeError(f"The engine could not compute this request: {why}.")
+            made.append(Update(line.request, line.choice, error=error))
+        return made
 
-    def _next_token(self, number: int, line: Line) -> Update:
-        """Sample, make text of it, and see whether the answer is complete."""
-        start = self._starts[line]
-        token, logprob = self._sample(self._backend.logits(number), start)
-        update = Update(line.request, line.choice, [token])
-        line.answer.append(token)
-        if start.constraint is not None:
-            start.constraint.accept(token)
-            if start.constraint.failure:
-                return self._fail(line, start.constraint.failure)
-        vocabulary = self._backend.vocabulary
-        if vocabulary.is_end(token):
-            update.tokens, update.finish = [], "stop"
-            line.answer.pop()
-        else:
-            update.text = start.assembler.feed(vocabulary.piece(token))
-            update.logprobs = [logprob] if logprob else None
-            update.finish = self._finish(start)
-        if update.finish:
-            update.text += start.assembler.finish()
-            self._forget(line)
+    def _forget(self, line: Line, *, keep: bool = True) -> None:
+        self.planner.end(line, keep=keep)
+        del self._writers[line]
+
+    def _written(self, batch: Batch, rows: Rows) -> list[Update]:
+        """What the batch's rows become, for each sequence that has some."""
+        made, at = [], 0
+        for chunk, line in zip(batch.chunks, batch.owners, strict=True):
+            own = rows[at : at + chunk.outputs]
+            at += chunk.outputs
+            if line is None or not chunk.outputs:
+                continue
+            writer = self._writers[line]
+            update = self._first(writer, chunk.start, own) if line.scored else None
+            if update is None or update.finish is None:
+                if line.pending > 0:
+                    continue
+                written = self._write(writer, own[-1:] if line.scored else own)
+                written.prompt = update.prompt if update else None
+                update = written
+            made.append(update)
+            if chunk.outputs > 1:
+                self.planner.rewind(line)
+            if update.finish or update.error:
+                self._forget(line, keep=update.error is None)
+        return made
+
+    @staticmethod
+    def _first(writer: Writer, start: int, rows: Rows) -> Update | None:
+        """Score a part of the prompt; what there is to say when it was the last one."""
+        line = writer.line
+        if line.answer:
+            return None
+        last = len(line.prompt) - 1
+        for number, row in enumerate(rows):
+            if start + number < last:
+                writer.score(row, start + number)
+        return None if line.pending > 0 else writer.begin()
+
+    def _write(self, writer: Writer, rows: Rows) -> Update:
+        update = writer.write(rows)
+        if len(rows) > 1:
+            self.counters.drafted += len(rows) - 1
+            self.counters.drafts_true += max(len(update.tokens) - 1, 0)
         return update
 
-    def _finish(self, start: Start) -> FinishReason | None:
-        if start.assembler.stopped or (start.constraint is not None and start.constraint.complete):
-            return "stop"
-        line = start.line
-        full = len(line.prompt) + len(line.answer) >= self._backend.context
-        return "length" if full or len(line.answer) >= line.limit else None
-
-    def _sample(self, row: Row, start: Start) -> tuple[int, Logprob | None]:
-        line, params = start.line, start.sampling
-        raw = row.copy() if start.top_logprobs is not None else row
-        if params.repeat_penalty != 1.0:
-            context: Sequence[int] = [*line.prompt[-64:], *line.answer[-64:]]
-        else:
-            context = ()
-        penalise(row, params, context, line.answer)
-        if start.constraint is not None:
-            start.constraint.apply(row)
-        token = pick(row, params, uniform(params.seed, line.choice, len(line.answer)))
-        if start.top_logprobs is None:
-            return token, None
-        return token, logprobs_of(raw, token, start.top_logprobs, self._backend.vocabulary)
-
-    def _next_vector(self, command: Vector, found: list[Row]) -> None:
+    def _next_vectors(self, command: Vector, found: list[Row]) -> None:
         error: RbeeError | None = None
         if not command.cancelled.is_set():
             try:
-                found.append(self._backend.embed(command.inputs[len(found)]))
+                found += self._backend.embed(self._group(command.inputs[len(found) :]))
             except DecodeFailed as exc:
                 if exc.fatal:
                     raise
@@ -257,3 +286,13 @@ class Engine:
         if error or command.cancelled.is_set() or len(found) == len(command.inputs):
             self._vectors.popleft()
             command.done(error or found)
+
+    def _group(self, inputs: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+        """As many of the next inputs as go into one batch; one at least."""
+        count, room = 0, self._backend.embed_tokens
+        for item in inputs[:VECTORS_A_STEP]:
+            room -= len(item)
+            if room < 0 and count:
+                break
+            count += 1
+        return inputs[:count]

@@ -1,9 +1,15 @@
 """What the next step computes: who has a slot, who waits, which tokens go into the batch. Pure.
 
-1. A free slot goes to the waiting sequence of the highest priority, in order of arrival.
-2. Running sequences first, one token each; then prompts, in chunks, within the step's budget, the
-   longest-running prompt first. A long prompt thus never stalls running streams.
-3. A slot is given back in the step in which its sequence ends or is cancelled.
+1. A free slot goes to the waiting sequence of the highest priority, in order of arrival; `slots`
+   finds it one, with what is computed already. A sequence that must be alone waits for an empty
+   worker, and nobody is let in beside it.
+2. Running sequences first, one token each; then prompts, in chunks, within what `pace` allows, the
+   longest-waiting prompt first. A batch runs under one adapter: different ones take turns.
+3. Chunks stand in the order of their slots, and a gap between slots is filled with a token that is
+   forgotten again, or closed by a move: llama.cpp computes neighbours in one pass.
+4. When the pool is full, what free slots keep goes first, then the newest sequence of the lowest
+   priority: it keeps its tokens, waits again, and is computed anew. Nobody is let in until somebody
+   has left.
 
 Law: free + held slots = all slots; every sequence is in exactly one of waiting, running, gone.
 """
@@ -12,76 +18,53 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from rbee.worker.engine.backend import Chunk
+from rbee.worker.engine.backend import SCORED_TOKENS, Chunk
+from rbee.worker.engine.pace import Pace
+from rbee.worker.engine.sequence import Sequence
+from rbee.worker.engine.slots import Edit, Slot, Slots, Trim
 
-
-@dataclass(eq=False)
-class Sequence:
-    """One choice of one request on its way through the engine."""
-
-    request: str
-    choice: int
-    prompt: Items[int]
-    limit: int
-    """New tokens at most."""
-    priority: int = 0
-    answer: list[int] = field(default_factory=list)
-    computed: int = 0
-    """Tokens of prompt and answer that are in the slot's memory."""
-    slot: int = -1
-    """-1 while waiting and when gone."""
-
-    def __repr__(self) -> str:
-        return (
-            f"<Sequence {self.request}/{self.choice} slot {self.slot}"
-            f" {self.computed} of {len(self.prompt)}+{len(self.answer)}>"
-        )
-
-    @property
-    def pending(self) -> int:
-        """Tokens known but not yet computed."""
-        return len(self.prompt) + len(self.answer) - self.computed
-
-    def tokens(self, count: int) -> list[int]:
-        """The next `count` tokens to compute."""
-        start, cut = self.computed, len(self.prompt)
-        if start >= cut:
-            return self.answer[start - cut : start - cut + count]
-        return list(self.prompt[start : start + count])
+FILLER = 0
+"""The token that fills a gap between slots; it is trimmed away after the step."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step computes: chunks, and the sequence that each belongs to."""
+    """What one step computes: chunks in the order of their slots, and whose they are."""
 
-    chunks: tuple[Chunk, ...]
-    owners: tuple[Sequence, ...]
+    chunks: tuple[Chunk, ...] = ()
+    owners: tuple[Sequence | None, ...] = ()
+    """None for a filler."""
+    adapter: str = ""
+    decoding: int = 0
+    prompt_tokens: int = 0
 
     @property
-    def ripe(self) -> list[tuple[int, Sequence]]:
-        """(chunk number, sequence) for those that get a new token."""
-        return [
-            (i, s)
-            for i, (chunk, s) in enumerate(zip(self.chunks, self.owners, strict=True))
-            if chunk.ripe
-        ]
+    def sequences(self) -> list[Sequence]:
+        return [owner for owner in self.owners if owner is not None]
 
 
 class Planner:
-    """The only owner of slots."""
+    """The only owner of the waiting line and of who runs."""
 
-    def __init__(self, slots: int, budget: int) -> None:
-        self.slots = slots
-        self._budget = max(budget, slots)
-        self._free = list(range(slots))
+    def __init__(
+        self, slots: int, context: int, budget: int, *, pooled: bool = True, can_trim: bool = True
+    ) -> None:
+        self.slots = Slots(slots, context, pooled=pooled, can_trim=can_trim)
+        self.pace = Pace(max(budget, slots))
+        self._context = context
+        self._fills = can_trim and not pooled
         self._arrivals = 0
         self._waiting: list[tuple[int, int, Sequence]] = []
         self._running: list[Sequence] = []
+        self._adapter = ""
+        self._full = False
+        """Somebody had to give up his place: nobody is let in before somebody has left."""
+        self.preempted = 0
 
     def __repr__(self) -> str:
-        return f"<Planner {self.busy} of {self.slots} slots, {self.waiting} waiting>"
+        return f"<Planner {self.busy} of {len(self.slots)} slots, {self.waiting} waiting>"
 
     @property
     def busy(self) -> int:
@@ -98,52 +81,184 @@ class Planner:
     def add(self, sequence: Sequence) -> None:
         """Take a sequence into the waiting line."""
         self._arrivals += 1
-        heapq.heappush(self._waiting, (-sequence.priority, self._arrivals, sequence))
+        sequence.arrival = self._arrivals
+        self._wait(sequence)
 
-    def cancel(self, request: str) -> list[Sequence]:
-        """Remove all sequences of a request; returns those removed."""
-        gone = [s for s in self._running if s.request == request]
-        waiting = [entry for entry in self._waiting if entry[2].request == request]
+    def cancel(self, request: str, choice: int | None = None) -> list[Sequence]:
+        """Remove all sequences of a request, or one choice's; returns those removed."""
+
+        def named(sequence: Sequence) -> bool:
+            return sequence.request == request and choice in (None, sequence.choice)
+
+        gone = [s for s in self._running if named(s)]
+        waiting = [entry for entry in self._waiting if named(entry[2])]
         for sequence in gone:
             self.end(sequence)
         if waiting:
-            self._waiting = [e for e in self._waiting if e[2].request != request]
+            self._waiting = [e for e in self._waiting if not named(e[2])]
             heapq.heapify(self._waiting)
         return gone + [entry[2] for entry in waiting]
 
-    def end(self, sequence: Sequence) -> None:
-        """The sequence is complete: its slot is free."""
+    def end(self, sequence: Sequence, *, keep: bool = True) -> None:
+        """The sequence is complete: its slot is free. `keep` what it holds, unless in doubt."""
         self._running.remove(sequence)
-        self._free.append(sequence.slot)
-        sequence.slot = -1
+        self.slots.release(sequence, keep=keep and not sequence.alone)
+        self._full = False
 
     def admit(self) -> list[Sequence]:
         """Give free slots to those who wait; returns who got one."""
         admitted = []
-        while self._free and self._waiting:
+        while self._waiting and self._may_enter(self._waiting[0][2]):
             sequence = heapq.heappop(self._waiting)[2]
-            sequence.slot = self._free.pop()
+            if sequence.alone:
+                self.slots.clear()
+            self.slots.place(sequence)
             self._running.append(sequence)
             admitted.append(sequence)
         return admitted
 
     def next_batch(self) -> Batch:
         """The next step's work; empty when nothing runs."""
-        chunks: list[Chunk] = []
-        owners: list[Sequence] = []
-        room = self._budget
-        for sequence in sorted(self._running, key=lambda s: s.pending > 1):
-            count = min(sequence.pending, room)
-            if count == 0:
-                continue
-            ripe = count == sequence.pending
-            tokens = sequence.tokens(count)
-            chunks.append(Chunk(sequence.slot, sequence.computed, tokens, ripe))
-            owners.append(sequence)
-            room -= len(tokens)
-        return Batch(tuple(chunks), tuple(owners))
+        for sequence in self._running:
+            self._follow(sequence)
+        ready = [s for s in self._running if s.leader is None]
+        adapter = self._turn(ready)
+        ready = [s for s in ready if s.adapter == adapter]
+        decoding = [s for s in ready if s.decoding]
+        self._gather(decoding)
+        parts = [(s, self._checked(s, alone=len(ready) == 1)) for s in decoding]
+        room = self.pace.allowance(len(decoding))
+        prompts = []
+        for sequence in sorted((s for s in ready if not s.decoding), key=lambda s: s.arrival):
+            chunk = _prompt_chunk(sequence, room)
+            if chunk is not None:
+                prompts.append((sequence, chunk))
+                room -= chunk.cells
+        fillers = self._bridged([s for s, _ in parts], prompts)
+        everyone: list[tuple[Sequence | None, Chunk]] = [*parts, *prompts, *fillers]
+        everyone.sort(key=lambda entry: entry[1].slot)
+        return Batch(
+            tuple(chunk for _, chunk in everyone),
+            tuple(owner for owner, _ in everyone),
+            adapter,
+            len(decoding),
+            sum(chunk.cells for _, chunk in prompts),
+        )
 
     def advance(self, batch: Batch) -> None:
         """The batch has been computed."""
-        for chunk, sequence in zip(batch.chunks, batch.owners, strict=True):
-            sequence.computed += len(chunk.tokens)
+        for chunk, owner in zip(batch.chunks, batch.owners, strict=True):
+            if owner is None:
+                self.slots.edits.append(Trim(chunk.slot, chunk.start))
+            else:
+                owner.computed += len(chunk.tokens)
+
+    def rewind(self, sequence: Sequence) -> None:
+        """Forget what was computed of a draft that did not come true: the newest token is always
+        computed by the next step."""
+        if sequence.computed > sequence.length - 1:
+            sequence.computed = sequence.length - 1
+            self.slots.edits.append(Trim(sequence.slot, sequence.computed))
+
+    def make_room(self) -> bool:
+        """The pool is full: give something up. False when one sequence alone has no room."""
+        if self.slots.evict():
+            return True
+        if len(self._running) < 2:
+            return False
+        loser = min(self._running, key=lambda s: (s.priority, -s.arrival))
+        self._running.remove(loser)
+        self.slots.release(loser, keep=False)
+        loser.computed, loser.leader = 0, None
+        self._wait(loser)
+        self.preempted += 1
+        self._full = True
+        return True
+
+    def edits(self) -> list[Edit]:
+        """What the memory needs before the next batch is computed; handed over once."""
+        found, self.slots.edits = self.slots.edits, []
+        return found
+
+    def _wait(self, sequence: Sequence) -> None:
+        heapq.heappush(self._waiting, (-sequence.priority, sequence.arrival, sequence))
+
+    def _may_enter(self, sequence: Sequence) -> bool:
+        if not self._running:
+            return True
+        if self._full or sequence.alone or any(s.alone for s in self._running):
+            return False
+        return self.busy < len(self.slots)
+
+    def _follow(self, sequence: Sequence) -> None:
+        leader = sequence.leader
+        if leader is not None and (leader.slot < 0 or leader.computed >= sequence.shares):
+            self.slots.adopt(sequence)
+
+    def _turn(self, ready: Items[Sequence]) -> str:
+        """Whose adapter this step runs under: each in turn."""
+        adapters = sorted({s.adapter for s in ready})
+        if not adapters:
+            return ""
+        later = [a for a in adapters if a > self._adapter]
+        self._adapter = later[0] if later else adapters[0]
+        return self._adapter
+
+    def _checked(self, sequence: Sequence, *, alone: bool) -> Chunk:
+        """The newest token; with the draft behind it when no other stream pays for its rows."""
+        room = min(self._context - sequence.length, sequence.limit - len(sequence.answer) - 1)
+        draft = sequence.draft[: max(room, 0)] if alone else []
+        tokens = [*sequence.tokens(1), *draft]
+        return Chunk(sequence.slot, sequence.computed, tokens, len(tokens))
+
+    def _gather(self, decoding: list[Sequence]) -> None:
+        """Many gaps between the slots that decode: bring the outermost to the others."""
+        if not self._fills or len(decoding) < 2:
+            return
+        outer = max(decoding, key=lambda s: s.slot)
+        rest = [s.slot for s in decoding if s is not outer]
+        low, high = min(rest), max(rest)
+        if outer.slot - low < len(decoding) + _bearable(len(decoding)):
+            return
+        near = [slot for slot in self.slots.free() if low - 1 <= slot.number <= high + 1]
+        if near:
+            self.slots.move(outer, min(near, key=lambda s: s.used))
+
+    def _bridged(
+        self, decoding: list[Sequence], prompts: list[tuple[Sequence, Chunk]]
+    ) -> list[tuple[None, Chunk]]:
+        """Fillers for the gaps between decoding slots, when there are few."""
+        if not self._fills or len(decoding) < 2:
+            return []
+        taken = {s.slot for s in decoding} | {chunk.slot for _, chunk in prompts}
+        numbers = [s.slot for s in decoding]
+        gaps = [n for n in range(min(numbers), max(numbers)) if n not in taken]
+        lengths = [(n, self._length_in(self.slots[n])) for n in gaps]
+        if len(gaps) > _bearable(len(decoding)) or any(ln >= self._context for _, ln in lengths):
+            return []
+        return [(None, Chunk(number, length, [FILLER])) for number, length in lengths]
+
+    @staticmethod
+    def _length_in(slot: Slot) -> int:
+        return len(slot.kept) if slot.owner is None else slot.owner.computed
+
+
+def _bearable(decoding: int) -> int:
+    """Gaps that cost less to fill than the pass that they would cause."""
+    return max(1, decoding // 2)
+
+
+def _prompt_chunk(sequence: Sequence, room: int) -> Chunk | None:
+    """The next tokens of a prompt, as many as there is room for; None when there is none. A picture
+    is a chunk of its own, and whole: it may take more room than there is."""
+    most = min(room, SCORED_TOKENS) if sequence.scored else room
+    count = min(sequence.pending, most)
+    if count <= 0:
+        return None
+    if (image := sequence.images.get(sequence.computed)) is not None:
+        places = sequence.tokens(image.places)
+        return Chunk(sequence.slot, sequence.computed, places, image=image)
+    count = min(count, sequence.text_ahead)
+    ripe = count == sequence.pending
+    outputs = count if sequence.scored and not sequence.answer else int(ripe)
+    return Chunk(sequence.slot, sequence.computed, sequence.tokens(count), outputs)

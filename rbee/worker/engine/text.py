@@ -16,8 +16,12 @@ class Assembler:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stops = tuple(stops)
         self._held = ""
-        self.stopped = False
-        """A stop string was found; it and what follows are not part of the answer."""
+        self.stop: str | None = None
+        """The stop string that was found; it and what follows are not part of the answer."""
+
+    @property
+    def stopped(self) -> bool:
+        return self.stop is not None
 
     def feed(self, piece: bytes) -> str:
         """Text that has become certain."""
@@ -33,12 +37,12 @@ class Assembler:
         if not self._stops:
             return fresh
         text = self._held + fresh
-        found = [(at + len(s), at) for s in self._stops if (at := text.find(s)) >= 0]
+        found = [(at + len(s), at, s) for s in self._stops if (at := text.find(s)) >= 0]
         if found:
-            self.stopped = True
-            self._held = ""
             # The first to be complete decides, so that it does not matter how tokens cut the text.
-            return text[: min(found)[1]]
+            _, at, self.stop = min(found)
+            self._held = ""
+            return text[:at]
         keep = 0 if final else max(overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

@@ -1,36 +1,43 @@
 """A model in memory with its context: what the engine thread decodes with.
 
-1. All slots share one KV cache (`kv_unified`) that holds `slots` full contexts, so that a full
-   neighbour takes nobody's room. Cut into streams, llama.cpp would compute slots that are not
-   neighbours one after the other: 8 streams on every second slot ran at the speed of one.
-2. What C answers is translated once: `DecodeFailed` for a batch, `BadModelFile` for a file.
-3. Vectors have a context of their own, made at first use: pooling is a property of a context.
+1. Every slot has a KV cache of its own (a "stream" of llama.cpp), computed together while the slots
+   are neighbours, and attention on the CPU runs without the flash kernel, which is made for GPUs:
+   16 streams with 500 tokens each took 110 ms a step so, 164 with it, and 212 in one shared pool
+   (192 M parameters, two cores). `kv_tokens` asks for the shared pool: less memory for many slots.
+2. What C answers is translated once: `NoRoom` and `DecodeFailed` for a batch, `BadModelFile` for a
+   file.
+3. Vectors have a context of their own. A model that only makes vectors has no other.
 """
 
 from __future__ import annotations
 
 import ctypes
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llama_cpp as c
 import numpy as np
 
 from rbee.errors import BadModelFile
-from rbee.worker.engine.backend import Chunk, DecodeFailed, Row
+from rbee.worker.engine.backend import SCORED_TOKENS, Chunk, DecodeFailed, NoRoom, Row, Rows
+from rbee.worker.engine.llama import pictures
+from rbee.worker.engine.llama.adapters import Adapters
 from rbee.worker.engine.llama.batch import Batch
 from rbee.worker.engine.llama.loading import load
+from rbee.worker.engine.llama.nature import nature_of
+from rbee.worker.engine.llama.pairs import Pairs
+from rbee.worker.engine.llama.vectors import GROUP_TOKENS, Vectors
 from rbee.worker.engine.llama.vocabulary import LlamaVocabulary
+
+if TYPE_CHECKING:
+    from rbee.worker.engine.llama.vision import Projector
 
 log = logging.getLogger(__name__)
 MAX_META_BYTES = 1_048_576
-_POOLED = {
-    str(c.LLAMA_POOLING_TYPE_MEAN),
-    str(c.LLAMA_POOLING_TYPE_CLS),
-    str(c.LLAMA_POOLING_TYPE_LAST),
-}
+_PADDING = 256
+"""llama.cpp rounds a sequence's memory up to a multiple of this."""
 
 
 class LlamaBackend:
@@ -47,57 +54,124 @@ class LlamaBackend:
         device: str,
         gpu_layers: int,
         on_progress: Callable[[float], None],
+        kv_tokens: int = 0,
+        adapters: Mapping[str, Path] | None = None,
+        projector: Path | None = None,
     ) -> None:
         self.slots = slots
         self.context = context
+        self.pooled = kv_tokens > 0
         self._threads = threads
-        self._batch_tokens = max(batch_tokens, slots)
+        self._cpu = device == "cpu"
+        self._batch_tokens = max(batch_tokens, 2 * slots)
+        self.vectors: Vectors | None = None
+        self.eyes: Projector | None = None
+        """What lets the model see, when it was given one."""
+        self._context: Any = None
+        self._memory: Any = None
         self._model = load(path, device, gpu_layers, on_progress)
         self.vocabulary = LlamaVocabulary(self._model)
         self.trained_context: int = c.llama_model_n_ctx_train(self._model)
-        self._vectors: Any = None
-        params = self._params(slots * context, slots, self._batch_tokens)
-        if device == "cpu":
-            params.offload_kqv = params.op_offload = False
-        self._context = c.llama_init_from_model(self._model, params)
+        self._adapters = Adapters(self._model, dict(adapters or {}))
+        self.nature = nature_of(path, self._model, self.meta)
+        self.pairs = Pairs(self._model, self.vocabulary)
+        self.vectors = Vectors(
+            self._model,
+            self.nature,
+            vocabulary=self.vocabulary.size,
+            threads=threads,
+            offload=not self._cpu,
+        )
+        if not self.nature.remembers:  # past what it was trained for there is no position
+            self.context = min(context, self.trained_context or context)
+        stateful = c.llama_model_is_recurrent(self._model) or c.llama_model_is_hybrid(self._model)
+        self.can_trim = not stateful
+        room = kv_tokens or slots * -(-context // _PADDING) * _PADDING
+        if self.nature.generates:
+            self._open(room, path.name)
+        if projector is not None:
+            self.eyes = self._seeing(projector, device)
+        self._batch = Batch(self._batch_tokens)
+        self._outputs = 0
+        self._at = 0
+        self._rows: Rows = np.zeros((0, self.vocabulary.size), np.float32)
+
+    def _open(self, room: int, name: str) -> None:
+        self._context = c.llama_init_from_model(self._model, self._decoding_params(room))
         if not self._context:
             self.close()
             raise BadModelFile(
-                f"llama.cpp cannot make a context of {slots} x {context} tokens for {path.name}.",
+                f"llama.cpp cannot make a context of {self.slots} x {self.context} tokens"
+                f" for {name}.",
                 hint="fewer --slots or a smaller --ctx needs less memory",
             )
         self._memory = c.llama_get_memory(self._context)
-        self._batch = Batch(self._batch_tokens)
 
-    def decode(self, chunks: Sequence[Chunk]) -> None:
-        self._batch.fill(chunks)
-        code = c.llama_decode(self._context, self._batch.c)
+    def _seeing(self, projector: Path, device: str) -> Projector:
+        from rbee.worker.engine.llama.vision import Projector  # ten megabytes that few need
+
+        try:
+            return Projector(
+                projector,
+                self._model,
+                threads=self._threads,
+                device=device,
+                batch_tokens=self._batch_tokens,
+            )
+        except BadModelFile:
+            self.close()
+            raise
+
+    def decode(self, chunks: Sequence[Chunk], adapter: str = "") -> None:
+        self._adapters.use(self._context, adapter)
+        done: list[Chunk] = []
+        for chunk in chunks:
+            if chunk.image is not None:
+                room = self._batch_tokens
+                self._check(pictures.decode(self._context, chunk.slot, chunk.image, room), done)
+                done.append(chunk)
+        texts = [chunk for chunk in chunks if chunk.image is None] if done else chunks
+        self._outputs = self._batch.fill(texts)
+        if texts:
+            self._check(c.llama_decode(self._context, self._batch.c), done)
+
+    def _check(self, code: int, done: Sequence[Chunk]) -> None:
+        """Raises what a code of `llama_decode` means, and undoes what was done of the batch."""
+        if code == 0:
+            return
+        for chunk in done:
+            if not c.llama_memory_seq_rm(self._memory, chunk.slot, chunk.start, -1):
+                raise DecodeFailed("half of a batch cannot be undone", fatal=True)
         if code == 1:
-            raise DecodeFailed("no room in the KV cache", fatal=False)
-        if code != 0:
-            raise DecodeFailed(f"llama_decode returned {code}", fatal=code < -1)
+            raise NoRoom
+        raise DecodeFailed(f"llama_decode returned {code}", fatal=code < -1)
 
-    def logits(self, chunk: int) -> Row:
-        pointer = c.llama_get_logits_ith(self._context, self._batch.ends[chunk])
-        return np.ctypeslib.as_array(pointer, shape=(self.vocabulary.size,))
+    def rows(self) -> Rows:
+        if not self._outputs:
+            return self._rows[:0]
+        at = ctypes.cast(c.llama_get_logits(self._context), ctypes.c_void_p).value or 0
+        if at != self._at:  # llama.cpp keeps its buffer until it needs a larger one
+            shape = (self.slots + SCORED_TOKENS, self.vocabulary.size)
+            self._rows = np.ctypeslib.as_array(
+                ctypes.cast(at, ctypes.POINTER(ctypes.c_float)), shape=shape
+            )
+            self._at = at
+        return self._rows[: self._outputs]
 
-    def forget(self, slot: int) -> None:
-        c.llama_memory_seq_rm(self._memory, slot, -1, -1)
+    def copy(self, source: int, target: int) -> None:
+        c.llama_memory_seq_rm(self._memory, target, -1, -1)
+        c.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
-    def embed(self, tokens: Sequence[int]) -> Row:
-        if self._vectors is None:
-            self._vectors = self._vector_context()
-        c.llama_memory_clear(c.llama_get_memory(self._vectors), True)
-        batch = Batch(len(tokens))
-        batch.fill([Chunk(0, 0, tokens, ripe=True)], all_outputs=True)
-        code = c.llama_decode(self._vectors, batch.c)
-        if code != 0:
-            raise DecodeFailed(f"llama_decode returned {code} for a vector", fatal=code < -1)
-        pointer = c.llama_get_embeddings_seq(self._vectors, 0)
-        if not pointer:
-            raise DecodeFailed("the model gives no vector", fatal=False)
-        width = c.llama_model_n_embd(self._model)
-        return np.ctypeslib.as_array(pointer, shape=(width,)).copy()
+    def trim(self, slot: int, length: int) -> None:
+        c.llama_memory_seq_rm(self._memory, slot, length if length else -1, -1)
+
+    @property
+    def embed_tokens(self) -> int:
+        return GROUP_TOKENS
+
+    def embed(self, inputs: Sequence[Sequence[int]]) -> list[Row]:
+        assert self.vectors is not None, "closed"
+        return self.vectors.embed(inputs)
 
     def meta(self, key: str) -> str | None:
         """A value of the GGUF header, as text."""
@@ -111,32 +185,31 @@ class LlamaBackend:
         raise BadModelFile(f"The header's {key} is larger than {MAX_META_BYTES} bytes.")
 
     def close(self) -> None:
-        for context in (getattr(self, "_context", None), self._vectors):
-            if context:
-                c.llama_free(context)
+        if self.vectors is not None:
+            self.vectors.close()
+        if self.eyes is not None:
+            self.eyes.close()
+        if self._context:
+            c.llama_free(self._context)
         if self._model:
+            self._adapters.close()
             c.llama_model_free(self._model)
-        self._context = self._vectors = self._model = None
+        self._context = self._memory = self.vectors = self.eyes = self._model = None
 
     def _params(self, n_ctx: int, sequences: int, batch: int) -> Any:
         params = c.llama_context_default_params()
         params.n_ctx = n_ctx
         params.n_seq_max = sequences
-        params.kv_unified = True
         params.n_batch = params.n_ubatch = batch
         params.n_threads = params.n_threads_batch = self._threads
+        if self._cpu:
+            params.offload_kqv = params.op_offload = False
         return params
 
-    def _vector_context(self) -> Any:
-        """A second context: pooled as the model declares, else the mean over all tokens (also for
-        models that declare none, or rank instead of giving vectors)."""
-        params = self._params(self.context, 1, self.context)
-        params.embeddings = True
-        params.n_outputs_max_per_seq = self.context
-        declared = self.meta(f"{self.meta('general.architecture')}.pooling_type")
-        if declared not in _POOLED:
-            params.pooling_type = c.LLAMA_POOLING_TYPE_MEAN
-        made = c.llama_init_from_model(self._model, params)
-        if not made:
-            raise DecodeFailed("llama.cpp cannot make a context for vectors", fatal=False)
-        return made
+    def _decoding_params(self, n_ctx: int) -> Any:
+        params = self._params(n_ctx, self.slots, self._batch_tokens)
+        params.kv_unified = self.pooled
+        params.n_outputs_max = self.slots + SCORED_TOKENS
+        if self._cpu and not self.pooled:
+            params.flash_attn_type = c.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        return params

@@ -25,8 +25,6 @@ class Batch:
         self._pointers = (ctypes.POINTER(c.llama_seq_id) * room)(
             *(ctypes.cast(first + 4 * i, ctypes.POINTER(c.llama_seq_id)) for i in range(room))
         )
-        self.ends: list[int] = []
-        """For each chunk, where its last token stands."""
         self.c = c.llama_batch(
             n_tokens=0,
             token=_pointer(self._tokens, c.llama_token),
@@ -37,20 +35,21 @@ class Batch:
             logits=_pointer(self._outputs, ctypes.c_int8),
         )
 
-    def fill(self, chunks: Sequence[Chunk], *, all_outputs: bool = False) -> None:
-        """Lay the chunks out one after the other."""
-        at = 0
-        self.ends.clear()
+    def fill(self, chunks: Sequence[Chunk]) -> int:
+        """Lay the chunks out one after the other; returns how many rows of logits will come."""
+        at = outputs = 0
         for chunk in chunks:
-            end = at + len(chunk.tokens)
+            count = len(chunk.tokens)
+            end = at + count
             self._tokens[at:end] = chunk.tokens
-            self._positions[at:end] = range(chunk.start, chunk.start + len(chunk.tokens))
+            self._positions[at:end] = range(chunk.start, chunk.start + count)
             self._slots[at:end] = chunk.slot
-            self._outputs[at:end] = all_outputs
-            self._outputs[end - 1] = all_outputs or chunk.ripe
-            self.ends.append(end - 1)
+            self._outputs[at:end] = 0
+            self._outputs[end - chunk.outputs : end] = 1
+            outputs += chunk.outputs
             at = end
         self.c.n_tokens = at
+        return outputs
 
 
 def _pointer(array: Any, kind: Any) -> Any:

@@ -20,7 +20,7 @@ _errors: deque[str] = deque(maxlen=4)
 
 
 @c.llama_log_callback  # type: ignore[untyped-decorator]
-def _to_log(level: int, text: bytes, _: Any) -> None:
+def to_log(level: int, text: bytes, _: Any) -> None:
     """llama.cpp's own messages; all but its errors are detail to us."""
     line = text.decode("utf-8", "replace").rstrip()
     failed = level == _ERROR
@@ -30,9 +30,19 @@ def _to_log(level: int, text: bytes, _: Any) -> None:
         log.log(logging.ERROR if failed else logging.DEBUG, "llama.cpp: %s", line)
 
 
+def forget_errors() -> None:
+    """Before a call that may fail."""
+    _errors.clear()
+
+
+def first_error() -> str:
+    """The first thing that went wrong since then, in llama.cpp's words."""
+    return _errors[0].rstrip(".") if _errors else "no reason given"
+
+
 def start() -> None:
     """Once per process, before anything else of llama.cpp."""
-    c.llama_log_set(_to_log, ctypes.c_void_p(0))
+    c.llama_log_set(to_log, ctypes.c_void_p(0))
     c.llama_backend_init()
 
 
@@ -55,10 +65,10 @@ def load(path: Path, device: str, gpu_layers: int, on_progress: Callable[[float]
         return True
 
     params.progress_callback = progress
-    _errors.clear()
+    forget_errors()
     model = c.llama_model_load_from_file(str(path).encode(), params)
     if not model:
-        why = _errors[0].rpartition("error loading model: ")[2] if _errors else "no reason given"
+        why = first_error().rpartition("error loading model: ")[2]
         raise BadModelFile(
             f"llama.cpp cannot load {path.name}: {why}.",
             hint="the worker's log says why; the file may be broken or of an unknown architecture",
