@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from rbee.contracts.worker_api import Embed, Rank, Ranks, Vectors
 from rbee.errors import BadRequest, Invalid, PromptTooLong, RbeeError
 from rbee.worker.engine.backend import Row
-from rbee.worker.engine.engine import Command, Vector
+from rbee.worker.engine.commands import Command, Vector
 from rbee.worker.prepare import LoadedModel
 
 

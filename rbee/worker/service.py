@@ -42,8 +42,9 @@ from rbee.errors import (
     WorkerGone,
 )
 from rbee.wire.replies import failed
+from rbee.worker.engine.commands import Cancel, Start
 from rbee.worker.engine.draft import Lookup
-from rbee.worker.engine.engine import Cancel, Engine, Start
+from rbee.worker.engine.engine import Engine
 from rbee.worker.engine.sampling import Sampler
 from rbee.worker.engine.sequence import Sequence as Line
 from rbee.worker.engine.text import Assembler

@@ -15,7 +15,7 @@ from rbee.contracts.events import Done, Queued, Token
 from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import Embed
 from rbee.errors import ModelNotFound, RbeeError
-from rbee.worker.engine.engine import VECTORS_A_STEP
+from rbee.worker.engine.pooling import VECTORS_A_STEP
 from tests.worker.echo import WIDTH, said, spoken
 from tests.worker.rig import Rig, running, until
 

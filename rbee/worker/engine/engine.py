@@ -15,50 +15,19 @@ import logging
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from rbee.errors import RbeeError
-from rbee.worker.engine.backend import Backend, DecodeFailed, NoRoom, Row, Rows
+from rbee.worker.engine.backend import Backend, Chunk, DecodeFailed, NoRoom, Rows
+from rbee.worker.engine.commands import Cancel, Command, Start, Stop, Vector
 from rbee.worker.engine.planner import Batch, Planner
+from rbee.worker.engine.pooling import Pooling
 from rbee.worker.engine.sequence import Sequence as Line
 from rbee.worker.engine.slots import Copy, Trim
 from rbee.worker.engine.writer import Update, Writer
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Start:
-    """Generate one choice."""
-
-    writer: Writer
-
-
-@dataclass(frozen=True)
-class Cancel:
-    """End a request, or one choice of it."""
-
-    request: str
-    choice: int | None = None
-
-
-@dataclass(frozen=True)
-class Vector:
-    """Compute pooled vectors; `done` is called in the engine thread with them or the failure."""
-
-    inputs: Sequence[Sequence[int]]
-    done: Callable[[list[Row] | RbeeError], None]
-    cancelled: threading.Event = field(default_factory=threading.Event)
-
-
-class _Stop:
-    pass
-
-
-Command = Start | Cancel | Vector | _Stop
-VECTORS_A_STEP = 16
 
 
 @dataclass
@@ -93,8 +62,7 @@ class Engine:
             can_trim=backend.can_trim,
         )
         self._writers: dict[Line, Writer] = {}
-        self._vectors: deque[tuple[Vector, list[Row]]] = deque()
-        """Lists of inputs, with the vectors found so far."""
+        self._pooling = Pooling(backend)
         self._inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._stopping = False
@@ -109,7 +77,7 @@ class Engine:
 
     def stop(self, wait_s: float = 10.0) -> bool:
         """End after the current step; False when that has not ended in time. Idempotent."""
-        self.send(_Stop())
+        self.send(Stop())
         self._thread.join(wait_s)
         return not self._thread.is_alive()
 
@@ -142,13 +110,12 @@ class Engine:
             updates += self._written(batch, self._backend.rows())
         if updates:
             self._publish(updates)
-        if self._vectors:
-            self._next_vectors(*self._vectors[0])
+        self._pooling.step()
 
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._drain(wait=self.planner.idle and not self._vectors)
+                self._drain(wait=self.planner.idle and not self._pooling)
                 self._step_began = time.monotonic()
                 self.counters.steps += 1
                 self.step()
@@ -169,7 +136,7 @@ class Engine:
             elif isinstance(command, Cancel):
                 self._cancel(command.request, command.choice)
             elif isinstance(command, Vector):
-                self._vectors.append((command, []))
+                self._pooling.add(command)
             else:
                 self._stopping = True
                 return
@@ -238,61 +205,26 @@ class Engine:
         for chunk, line in zip(batch.chunks, batch.owners, strict=True):
             own = rows[at : at + chunk.outputs]
             at += chunk.outputs
-            if line is None or not chunk.outputs:
+            update = self._take(line, chunk, own) if line is not None and len(own) else None
+            if line is None or update is None:
                 continue
-            writer = self._writers[line]
-            update = self._first(writer, chunk.start, own) if line.scored else None
-            if update is None or update.finish is None:
-                if line.pending > 0:
-                    continue
-                written = self._write(writer, own[-1:] if line.scored else own)
-                written.prompt = update.prompt if update else None
-                update = written
             made.append(update)
-            if chunk.outputs > 1:
+            if len(own) > 1:
                 self.planner.rewind(line)
             if update.finish or update.error:
                 self._forget(line, keep=update.error is None)
         return made
 
-    @staticmethod
-    def _first(writer: Writer, start: int, rows: Rows) -> Update | None:
-        """Score a part of the prompt; what there is to say when it was the last one."""
-        line = writer.line
-        if line.answer:
-            return None
-        last = len(line.prompt) - 1
-        for number, row in enumerate(rows):
-            if start + number < last:
-                writer.score(row, start + number)
-        return None if line.pending > 0 else writer.begin()
-
-    def _write(self, writer: Writer, rows: Rows) -> Update:
-        update = writer.write(rows)
-        if len(rows) > 1:
-            self.counters.drafted += len(rows) - 1
-            self.counters.drafts_true += max(len(update.tokens) - 1, 0)
+    def _take(self, line: Line, chunk: Chunk, rows: Rows) -> Update | None:
+        """A writer's word to its rows; one that stumbles fails alone."""
+        drafted = len(rows) - 1 if line.draft else 0
+        try:
+            update = self._writers[line].take(chunk.start, rows)
+        except Exception as exc:
+            log.exception("%r cannot be written", line)
+            error = RbeeError(f"{type(exc).__name__} inside rbee; the worker's log tells more.")
+            return Update(line.request, line.choice, error=error)
+        if drafted:
+            self.counters.drafted += drafted
+            self.counters.drafts_true += max(len(update.tokens) - 1, 0) if update else 0
         return update
-
-    def _next_vectors(self, command: Vector, found: list[Row]) -> None:
-        error: RbeeError | None = None
-        if not command.cancelled.is_set():
-            try:
-                found += self._backend.embed(self._group(command.inputs[len(found) :]))
-            except DecodeFailed as exc:
-                if exc.fatal:
-                    raise
-                error = RbeeError(f"The engine could not compute this vector: {exc}.")
-        if error or command.cancelled.is_set() or len(found) == len(command.inputs):
-            self._vectors.popleft()
-            command.done(error or found)
-
-    def _group(self, inputs: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
-        """As many of the next inputs as go into one batch; one at least."""
-        count, room = 0, self._backend.embed_tokens
-        for item in inputs[:VECTORS_A_STEP]:
-            room -= len(item)
-            if room < 0 and count:
-                break
-            count += 1
-        return inputs[:count]

@@ -15,6 +15,8 @@ FIRST = 16
 """Before anything is known of their cost."""
 MEMORY = 0.3
 """Weight of the newest measurement."""
+LOOK_AGAIN = 24
+"""After so many steps with prompt tokens one decodes only: how long that takes may have changed."""
 
 
 class Pace:
@@ -24,6 +26,8 @@ class Pace:
         self.budget = budget
         self._decode_s: dict[int, float] = {}
         self._token_s = 0.0
+        self._mixed = 0
+        """Steps with prompt tokens since the last one without."""
 
     def __repr__(self) -> str:
         return f"<Pace {self._token_s * 1000:.2f} ms a prompt token>"
@@ -36,6 +40,8 @@ class Pace:
         usual = self._usual(decoding)
         if not usual or not self._token_s:
             return min(FIRST, room)
+        if self._mixed >= LOOK_AGAIN:
+            return 0
         return min(max(int((STRETCH - 1) * usual / self._token_s), LEAST), room)
 
     def observe(self, decoding: int, prompt_tokens: int, took_s: float) -> None:
@@ -43,9 +49,11 @@ class Pace:
         if not decoding:
             return
         if not prompt_tokens:
-            before = self._decode_s.get(decoding)
+            before = self._decode_s.get(decoding) if self._mixed < LOOK_AGAIN else None
             self._decode_s[decoding] = _blend(before, took_s)
+            self._mixed = 0
             return
+        self._mixed += 1
         extra = took_s - self._usual(decoding)
         if extra > 0:
             self._token_s = _blend(self._token_s or None, extra / prompt_tokens)

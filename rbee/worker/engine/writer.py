@@ -59,30 +59,41 @@ class Writer:
     scores: list[Logprob] = field(default_factory=list)
     """Of the prompt's tokens so far, when it is scored."""
 
-    def begin(self) -> Update | None:
-        """The prompt is computed; what there is to say before the first token."""
-        if not self.line.scored or self.line.answer:
-            return None
-        update = self._update()
-        ids = list(self.line.prompt)
-        update.prompt = Prompt(text=self._spelled(ids), token_ids=ids, logprobs=self.scores)
-        if self.line.limit == 0:
-            update.finish = "length"
+    def take(self, start: int, rows: Rows) -> Update | None:
+        """What becomes of the rows of a chunk that began at `start`; None while a prompt that is
+        scored goes on."""
+        line, update = self.line, self._update()
+        if line.scored and not line.answer:
+            self._score(start, rows)
+            if line.pending > 0:
+                return None
+            update.prompt = self._scored()
+            if line.limit == 0:
+                update.finish = "length"
+                return update
+            rows = rows[-1:]
+        self._write(rows, update)
         return update
 
-    def score(self, row: Row, position: int) -> None:
-        """`row` says how likely the prompt's token behind `position` was."""
+    def _score(self, start: int, rows: Rows) -> None:
+        """Each row says how likely the prompt's next token was; the first token has none before."""
+        prompt = self.line.prompt
         if not self.scores:
-            first = self.line.prompt[0]
-            piece = self.vocabulary.piece(first)
-            self.scores.append(Logprob(first, piece.decode("utf-8", "replace"), None, list(piece)))
-        if position + 1 == len(self.scores):
-            token = self.line.prompt[position + 1]
-            self.scores.append(logprobs_of(row, token, self.top_logprobs or 0, self.vocabulary))
+            piece = self.vocabulary.piece(prompt[0])
+            spelled = piece.decode("utf-8", "replace")
+            self.scores.append(Logprob(prompt[0], spelled, None, list(piece)))
+        for position, row in enumerate(rows, start + 1):
+            if position == len(self.scores) < len(prompt):  # else known from before a preemption
+                top = self.top_logprobs or 0
+                self.scores.append(logprobs_of(row, prompt[position], top, self.vocabulary))
 
-    def write(self, rows: Rows) -> Update:
+    def _scored(self) -> Prompt:
+        ids = list(self.line.prompt)
+        text = b"".join(self.vocabulary.piece(i) for i in ids).decode("utf-8", "replace")
+        return Prompt(text=text, token_ids=ids, logprobs=self.scores)
+
+    def _write(self, rows: Rows, update: Update) -> None:
         """One token for the first row, and one more for each draft token that came true."""
-        update = self._update()
         draft = self.line.draft[: len(rows) - 1]
         for number, row in enumerate(rows):
             token = self._next(row, update)
@@ -95,7 +106,6 @@ class Writer:
         if update.finish:
             update.text += self.assembler.finish()
             update.stop = self.assembler.stop
-        return update
 
     def _next(self, row: Row, update: Update) -> int:
         line = self.line
@@ -131,9 +141,6 @@ class Writer:
 
     def _update(self) -> Update:
         return Update(self.line.request, self.line.choice, cached=self.line.cached_tokens)
-
-    def _spelled(self, ids: list[int]) -> str:
-        return b"".join(self.vocabulary.piece(i) for i in ids).decode("utf-8", "replace")
 
 
 def _failed(why: str) -> RbeeError:

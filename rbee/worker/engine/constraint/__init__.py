@@ -15,8 +15,8 @@ call end before its arguments fit. It is meant for tools that ask for it (`stric
 little more per token. A tool that is not `strict` may have a schema with keywords that nobody can
 enforce here; they are then left out of account, where a strict tool gets a 400.
 
-`compiling` and `weight` keep the compiler within bounds, `matcher` is the state of one answer, `reasons` makes
-errors readable, `schema`, `grammar` and `calls` translate.
+`compiling` and `weight` keep the compiler within bounds, `matcher` is the state of one answer,
+`reasons` makes errors readable, `schema`, `grammar` and `calls` translate.
 """
 
 from rbee.worker.engine.constraint.calls import of_auto_tools, of_tools

@@ -3,9 +3,9 @@
 llguidance recurses over nested and chained definitions on the C stack, whose end is the process's
 end. So it runs on a thread of its own, whose stack is as large as the text could need: every level
 of recursion costs the text a bracket or a colon, and a text of more than `MOST_LEVELS` of them is
-refused. Time and memory follow from the length of the text and
-from llguidance's own limits; the first mask is computed here too, because much that is hopeless
-shows only there, and because the engine thread must not wait for it.
+refused. Time and memory follow from the length of the text (the callers bound it) and from
+llguidance's own limits. A few tokens are tried here too: much that is hopeless shows only then, and
+the engine thread must not wait for it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ the longest text that is forced there: 400,000 take less than half a second."""
 MOST_LEVELS = 40_000
 _STACK_BYTES_PER_LEVEL = 10 * 1024
 """Measured: 2 to 5 KiB. What is not touched is only reserved."""
-_SMALLEST_STACK = 16 * 1024 * 1024
+_MEBIBYTE = 1024 * 1024
+"""Stacks are whole pages, however large those are."""
+_SMALLEST_STACK = 16 * _MEBIBYTE
 _WITHIN_S = 20.0
 _TRIES_S, _TOKENS_TRIED = 0.3, 4
 _stack_size = threading.Lock()
@@ -72,8 +74,8 @@ def limits(source: str) -> LLParserLimits:
 
 
 def _compiled(tokenizer: LLTokenizer, source: str) -> Constraint:
-    """The first, a middle and the last token allowed are tried until one does not break it: copies
-    share what llguidance learns, so that a broken one is of no use any more."""
+    """The first, the last and a middle token allowed are tried until one does not break it. Copies
+    share what llguidance learns, so that nothing is left of one that broke: it is made anew."""
     error, begun = "", time.monotonic()
     for part in (0.0, 1.0, 0.5):
         matcher = LLMatcher(tokenizer, source, log_level=0, limits=limits(source))
@@ -113,7 +115,7 @@ def on_large_stack(depth: int, work: Callable[[], T]) -> T:
             failures.append(exc)
 
     thread = threading.Thread(target=run, name="constraint", daemon=True)
-    _start(thread, _SMALLEST_STACK + depth * _STACK_BYTES_PER_LEVEL)
+    _start(thread, _SMALLEST_STACK + depth * _STACK_BYTES_PER_LEVEL // _MEBIBYTE * _MEBIBYTE)
     thread.join(_WITHIN_S)
     if thread.is_alive():
         raise Unusable("it takes too long to compile")

@@ -19,7 +19,7 @@ _KNOWN = (
     (r"Current row has \d+ items", f"{_TOO_COMPLEX} (too many alternatives at one place)"),
     (r"too many states: |fuel exhausted", _TOO_COMPLEX),
     (r"too big \(limit|^schema too large|^panic: ", _TOO_LARGE),
-    (r"^Parser Error: .*doesn't satisfy the grammar", "the text does not follow the grammar"),
+    (r"(?s)^Parser Error: .*doesn't satisfy the grammar", "the text does not follow the grammar"),
     (r"Default retriever does not fetch", "a $ref may only point into the schema itself"),
     (r"^Failed to generate regex for", "it limits numbers in a way that is too complex"),
 )
@@ -29,6 +29,7 @@ _SAID = (
     (re.compile(r"^(at EOF: )+"), ""),
     (re.compile(r" \(at \".*$"), ""),
     (re.compile(r"; following .*$"), ""),
+    (re.compile(r" at line 1 column \d+$"), ""),
     (re.compile(r"^lexer error$"), "this cannot be read"),
     (re.compile(r"json-schema:///(#\S*)"), r"\1"),
 )

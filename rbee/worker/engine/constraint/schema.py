@@ -1,8 +1,7 @@
 """JSON schemas: checked, sized, and compiled; and where in one the fault is.
 
-White space is bounded, so that no model hangs in it. Two keywords are read more widely than they
-say: `oneOf` as `anyOf`, and a schema that gives no type allows every kind of value. What else
-cannot be enforced is refused, unless the caller is lenient.
+White space is bounded, so that no model hangs in it. Properties come in the order of the schema;
+`oneOf` is read as `anyOf`. What else cannot be enforced is refused, unless the caller is lenient.
 """
 
 from __future__ import annotations
@@ -45,6 +44,7 @@ _OPTIONS = {
 _MAPS = ("properties", "patternProperties", "$defs", "definitions")
 _LISTS = ("prefixItems", "allOf", "anyOf", "oneOf")
 _ONES = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+_SHARED = ("$defs", "definitions", "x-guidance")
 _SEARCHES, _SEARCH_S = 300, 0.5
 
 
@@ -55,7 +55,7 @@ def of_schema(tokenizer: LLTokenizer, schema: Schema) -> Constraint:
     try:
         return of_json_schema(tokenizer, prepared)
     except Unusable as exc:
-        raise fault(schema, str(exc), path) from exc
+        raise fault(prepared, str(exc), path) from exc
 
 
 def prepared_schema(
@@ -77,7 +77,7 @@ def prepared_schema(
     return {**given, "x-guidance": {**_OPTIONS, "lenient": lenient}}
 
 
-def fault(schema: Schema, error: str, path: str, inside: str = "") -> BadRequest:
+def fault(schema: dict[str, Any], error: str, path: str, inside: str = "") -> BadRequest:
     """What to tell the client: the innermost part that has the same fault on its own."""
     depth = json_source({"any": schema}).count("{")
     with contextlib.suppress(Unusable):  # it is too large to be searched
@@ -127,20 +127,18 @@ def _step(key: str) -> str:
     return f".{key}" if re.fullmatch(r"[\w$-]{1,64}", key) else f"[{key[:64]!r}]"
 
 
-def _innermost(schema: Schema, error: str) -> str:
+def _innermost(schema: dict[str, Any], error: str) -> str:
     """Walks down as long as a part has the same fault when it is compiled alone."""
-    if not isinstance(schema, dict):
-        return ""
     if is_about_size(error):
         return ""
-    shared: dict[str, Any] = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    shared = {key: schema[key] for key in _SHARED if key in schema}
     ends, tries = time.monotonic() + _SEARCH_S, iter(range(_SEARCHES))
     place, part = "", schema
     while True:
         for step, child in _subschemas(part):
             if next(tries, None) is None or time.monotonic() > ends:
                 return place
-            if _same_fault({**shared, **child}, error):
+            if _same_fault({**child, **shared}, error):
                 place, part = place + step, child
                 break
         else:
@@ -160,6 +158,6 @@ def _subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _same_fault(part: dict[str, Any], error: str) -> bool:
-    source = json_source({**part, "x-guidance": _OPTIONS})
+    source = json_source(part)
     found = LLMatcher.validate_grammar(source, limits=limits(source))
     return found.partition("\n")[0] == error.partition("\n")[0]
