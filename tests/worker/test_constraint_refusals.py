@@ -55,6 +55,10 @@ SCHEMAS: dict[str, tuple[dict[str, Any] | bool, str]] = {
     "broken pattern": ({"type": "string", "pattern": "(a"}, "unclosed group, at '(a'"),
     "endless pattern": ({"type": "string", "pattern": ".*" * 2_000}, "1000 repetitions"),
     "forced for ever": ({"type": "string", "pattern": "^(x{1000}){1000}$"}, "too complex"),
+    "names like limits": (
+        {"properties": {"fuel": False}, "required": ["fuel"], "type": "object"},
+        "required property 'fuel' is unsatisfiable",
+    ),
     "not": ({"not": {"type": "string"}}, 'keywords that cannot be enforced: "not"'),
     "many values": ({"enum": [f"value {n}" for n in range(100_000)]}, "131072 at most"),
     "a long value": ({"const": "x" * 5_000_000}, "131072 at most"),

@@ -17,7 +17,7 @@ _KNOWN = (
     (r"too many expressions constructed", f"{_TOO_COMPLEX} (a repetition is too long)"),
     (r"Too many items \(limit", f"{_TOO_COMPLEX} (too many ways to read the same text, or no end)"),
     (r"Current row has \d+ items", f"{_TOO_COMPLEX} (too many alternatives at one place)"),
-    (r"too many states: |fuel exhausted", _TOO_COMPLEX),
+    (r"too many states: |fuel exhausted|^lexer precomputation failed", _TOO_COMPLEX),
     (r"too big \(limit|^schema too large|^panic: ", _TOO_LARGE),
     (r"(?s)^Parser Error: .*doesn't satisfy the grammar", "the text does not follow the grammar"),
     (r"Default retriever does not fetch", "a $ref may only point into the schema itself"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,10 @@ import llama_cpp as c
 from llguidance import LLTokenizer
 
 from rbee.errors import BadRequest
-from rbee.worker.engine.llama import guide
+from rbee.worker.engine.llama import cutting, guide
+
+_MARK = c.LLAMA_TOKEN_ATTR_CONTROL | c.LLAMA_TOKEN_ATTR_USER_DEFINED | c.LLAMA_TOKEN_ATTR_UNKNOWN
+_SWALLOWS = c.LLAMA_TOKEN_ATTR_LSTRIP
 
 
 class LlamaVocabulary:
@@ -25,7 +29,13 @@ class LlamaVocabulary:
         self.adds_bos = bool(c.llama_vocab_get_add_bos(self._pointer))
 
     def tokenize(self, text: str, *, add_special: bool) -> list[int]:
-        return self._ids(text, add_special, spelled=True)
+        if len(text) <= cutting.LONG:
+            return self._ids(text, add_special, spelled=True)
+        around = self._ids("", add_special, spelled=True)
+        ids = around[: int(self.adds_bos)]
+        for part in cutting.parts(text, self._marks):
+            ids += self._ids(part, False, spelled=True)
+        return ids + around[int(self.adds_bos) :]
 
     def plain(self, text: str) -> list[int]:
         """Token ids of a text in which nothing is special."""
@@ -66,6 +76,13 @@ class LlamaVocabulary:
         suffix = c.llama_vocab_fim_suf(self._pointer)
         middle = c.llama_vocab_fim_mid(self._pointer)
         return (prefix, suffix, middle) if min(prefix, suffix, middle) >= 0 else None
+
+    @cached_property
+    def _marks(self) -> re.Pattern[str] | None:
+        """Those that llama.cpp looks for in texts."""
+        kinds = [c.llama_vocab_get_attr(self._pointer, t) for t in range(self.size)]
+        places = (t for t, kind in enumerate(kinds) if kind & _MARK and not kind & _SWALLOWS)
+        return cutting.finder(self.spelled(token) for token in places)
 
     def show(self, marks: Iterable[str]) -> None:
         """Spell these marks in answers, also where they are control tokens: somebody reads them.
