@@ -134,7 +134,7 @@ class WorkerConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True
     """LoRA adapters, each `NAME=FILE`; a request chooses one by its name, or none."""
     kv_tokens: PoolTokens = 0
     """Tokens of memory that all slots share, at least one context; 0: a full one for each slot."""
-    speculate_tokens: Annotated[int, Meta(ge=0, le=32)] = 0
+    speculate_tokens: Annotated[int, Meta(ge=0, le=16)] = 0
     """Tokens guessed at most in one step, from what the text said before; 0: none."""
     batch_tokens: Annotated[int, Meta(ge=32, le=8_192)] = 512
     """Tokens of one engine step at most: what is decoded, then chunks of prompts."""

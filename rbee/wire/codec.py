@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from functools import cache
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -16,6 +17,9 @@ T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
 MAX_ECHO = 300
 """Characters of a fault's text and path: a client's own megabytes are not sent back."""
+_DEEP, _LOOKED_AT = 100, 100_000
+_STRUCTURE = re.compile(rb'[][{}]|"((?:[^"\\]++|\\.)*+)"')
+"""Brackets, and strings, in which brackets are none."""
 _FIELD = re.compile(r"(?:unknown|missing required) field `([^`]*)`")
 
 
@@ -43,7 +47,27 @@ def decode(body: bytes, kind: type[T] | Any) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise NotJson(f"The body is not JSON: {exc}.") from exc
     except RecursionError as exc:
-        raise NotJson("The body is nested too deeply.") from exc
+        field = _deep_field(body)
+        raise NotJson(
+            f"{_short(field) or 'The body'} is nested too deeply.",
+            path=f"$.{_short(field)}" if field else "",
+        ) from exc
+
+
+def _deep_field(body: bytes) -> str:
+    """The outermost field that is nested deeper than `_DEEP`; empty where it is not found soon."""
+    depth, field = 0, b""
+    for found in islice(_STRUCTURE.finditer(body), _LOOKED_AT):
+        match found[0][:1]:
+            case b"{" | b"[":
+                depth += 1
+                if depth > _DEEP:
+                    return field.decode("utf-8", "replace")
+            case b"}" | b"]":
+                depth -= 1
+            case _ if depth == 1:
+                field = found[1]
+    return ""
 
 
 def _invalid(text: str, kind: Any) -> RbeeError:

@@ -1,32 +1,55 @@
-"""What nobody should send: a clear 4xx each, or an answer, and the worker goes on."""
+"""What nobody should send: a clear 4xx each, or an answer, soon; and the worker goes on, as do the
+streams beside it. The numbers' limits are in `test_limits`, templates in `test_bad_template`."""
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
 import time
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.bee import known_answers as known
+from tests.beside import streams_beside
 from tests.http import Answer, ask
 from tests.processes import Started
-from tests.worker.bees import infer, request
+from tests.worker.bees import infer, request, status, until
 
 CONTROLS = "".join(map(chr, [*range(32), *range(127, 160)]))
 LONG = "a" * 65_536
 CHAT = [{"role": "user", "content": "Hi"}]
 
 
+WITHIN_S = 3.0
+CONTEXT = 2_048
+
+
 def post(worker: Started, body: Any, path: str = "/v1/infer") -> Answer:
-    return ask("POST", worker.url + path, body)
+    began = time.monotonic()
+    found = ask("POST", worker.url + path, body)
+    assert time.monotonic() - began < WITHIN_S
+    return found
+
+
+def refusal(found: Answer, status: int, param: str) -> str:
+    """What is said of it; the status and the field that is named were checked."""
+    error = found.json()["error"]
+    assert (found.status, error.get("param")) == (status, param), found.body[:500]
+    message: str = error["message"]
+    return message
 
 
 @pytest.fixture(scope="module", autouse=True)
-def still_answering(bee_worker: Started) -> Iterator[None]:
-    yield
+def beside(bee_worker: Started) -> Iterator[None]:
+    with streams_beside(f"{bee_worker.url}/v1/infer"):
+        yield
     assert infer(bee_worker.url, "Hello")["choices"][0]["text"] == known.GREETING
+    until(lambda: status(bee_worker.url)["busy"] == 0)
+    assert bee_worker.child.poll() is None
 
 
 @pytest.mark.parametrize("stop", [["x" * 100_000], ["x" * 1_000] * 100, ["x"] * 100_000])
@@ -108,3 +131,122 @@ def test_a_chat_is_shown_as_the_model_reads_it(bee_worker: Started) -> None:
     )
     assert post(bee_worker, {"messages": []}, "/apply-template").status == 422
     assert post(bee_worker, {"messages": CHAT, "model": "ant"}, "/apply-template").status == 404
+
+
+def test_a_thousand_choices_are_too_many_and_a_hundred_and_twenty_eight_are_not(
+    bee_worker: Started,
+) -> None:
+    refusal(post(bee_worker, request("Hello", n=1_000)), 422, "n")
+    found = infer(bee_worker.url, "Hello", n=128)
+    assert [c["text"] for c in found["choices"]] == [known.GREETING] * 128
+    assert [c["index"] for c in found["choices"]] == list(range(128))
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "param"),
+    [
+        ({"prompt": [5, 1_792]}, "/v1/infer", "prompt"),
+        ({"prompt": [2**31 - 1]}, "/v1/infer", "prompt"),
+        ({"prompt": "a", "logit_bias": {"1792": 1}}, "/v1/infer", "logit_bias"),
+        ({"tokens": [5, 1_792]}, "/detokenize", "tokens"),
+        ({"input": [[5, 1_792]]}, "/v1/embed", "input[0]"),
+    ],
+)
+def test_token_ids_outside_the_vocabulary(
+    bee_worker: Started, fields: dict[str, Any], path: str, param: str
+) -> None:
+    whole = request(**fields) if path == "/v1/infer" else {"model": "bee", **fields}
+    message = refusal(post(bee_worker, whole, path), 422, param)
+    assert "outside the vocabulary of 1792" in message
+
+
+def test_a_prompt_at_the_edge_of_the_context(bee_worker: Started) -> None:
+    """The answer needs room for one token, unless it is none."""
+    found = infer(bee_worker.url, prompt=[5] * (CONTEXT - 1))
+    assert found["usage"]["completion_tokens"] == 1
+    for length in (CONTEXT, CONTEXT + 1):
+        message = refusal(post(bee_worker, request(prompt=[5] * length)), 400, "prompt")
+        assert str(length) in message and str(CONTEXT) in message
+    scored = infer(bee_worker.url, prompt=[5] * CONTEXT, max_tokens=0, echo=True, logprobs=0)
+    assert len(scored["prompt"]["logprobs"]) == CONTEXT
+
+
+def test_a_megabyte_of_marks_is_too_long_and_is_said_soon(bee_worker: Started) -> None:
+    found = post(bee_worker, request("<|im_end|>" * 100_000))
+    assert "100008 tokens" in refusal(found, 400, "messages")
+
+
+def test_a_body_of_eight_mebibytes_is_read_and_one_byte_more_is_not(bee_worker: Started) -> None:
+    limit = 8 * 2**20
+    body = json.dumps(request("a", colour="")).encode()
+    for size, expected in ((limit, 422), (limit + 1, 413)):
+        assert post(bee_worker, body + b" " * (size - len(body))).status == expected
+
+
+def test_a_picture_of_twenty_thousand_pixels_a_side_for_a_model_that_reads(
+    bee_worker: Started,
+) -> None:
+    url = f"data:image/png;base64,{base64.b64encode(huge_png(20_000)).decode()}"
+    parts = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": url}},
+    ]
+    for path in ("/v1/infer", "/tokenize"):
+        body = {"model": "bee", "messages": [{"role": "user", "content": parts}]}
+        found = post(
+            bee_worker, body | ({"operation": "infer"} if path == "/v1/infer" else {}), path
+        )
+        assert "cannot see images" in refusal(found, 400, "messages[0].content[1]")
+
+
+def huge_png(side: int) -> bytes:
+    """A header that claims so many pixels, and next to nothing behind it."""
+    claims = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    crc = struct.pack(">I", zlib.crc32(claims))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(claims) - 4) + claims + crc
+
+
+@pytest.mark.parametrize(
+    "around", [{"properties": {"a": None}}, {"items": None}, {"anyOf": [None]}]
+)
+def test_a_schema_of_a_thousand_levels_is_a_400(
+    bee_worker: Started, around: dict[str, Any]
+) -> None:
+    opening, closing = json.dumps(around).split("null")
+    schema = opening * 1_000 + "{}" + closing * 1_000
+    body = json.dumps(request("a", json_schema="SCHEMA")).replace('"SCHEMA"', schema)
+    message = refusal(post(bee_worker, body.encode()), 400, "json_schema")
+    assert "nested too deeply" in message
+
+
+CATASTROPHES = ["(a+)+$", "(a|a)*b", "(a*)*(a*)*(a*)*c", "(.*)*(.*)*x", "((a{1,99}){1,99}){1,99}"]
+
+
+@pytest.mark.parametrize("regex", [*CATASTROPHES, "(((((a{99}){99}){99}){99}){99}){99}"])
+def test_a_catastrophic_regex_is_an_answer_or_a_400(bee_worker: Started, regex: str) -> None:
+    schema = {"type": "string", "pattern": regex}
+    for field, given in (("regex", regex), ("json_schema", schema)):
+        asked = {"temperature": 1, "seed": 1, "max_tokens": 40, field: given}
+        found = post(bee_worker, request("a" * 40, stream=False, **asked))
+        if found.status != 200:
+            refusal(found, 400, field)
+
+
+def test_a_grammar_without_end_ends_with_the_tokens_or_says_nothing(bee_worker: Started) -> None:
+    endless = infer(bee_worker.url, "a", grammar='root ::= "ab"{400}', max_tokens=20)
+    assert endless["choices"][0]["finish_reason"] == "length"
+    assert endless["choices"][0]["text"].startswith("abab")
+    for never in (
+        'root ::= "ab" root',
+        "root ::= root",
+        'root ::= other\nother ::= root "a" | other',
+    ):
+        refusal(post(bee_worker, request("a", grammar=never)), 400, "grammar")
+
+
+def test_no_tokens_at_all_only_with_the_prompt(bee_worker: Started) -> None:
+    message = refusal(post(bee_worker, request("a", max_tokens=0)), 422, "max_tokens")
+    assert "no answer" in message
+    assert (
+        infer(bee_worker.url, prompt="Hello", max_tokens=0, echo=True)["prompt"]["text"] == "Hello"
+    )

@@ -1,16 +1,17 @@
 """Chat templates that do harm, in the file of the model that a real worker runs: every chat is
-refused soon and says why, and prompts, which need no template, are answered beside it as ever."""
+refused soon and says why, and prompts, which need no template, are answered beside it as ever.
+`test_template` has more of them."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from gguf import Keys
 
+from tests.bee import known_answers as known
 from tests.http import Answer, ask
 from tests.processes import Started
 from tests.worker.bees import infer, request, serving, status, until
@@ -27,12 +28,9 @@ HARM = {
     ),
     "calls itself": ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "refuses this chat"),
     "raises": ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
-    "fails": ("{{ messages[99].content }}", "refuses this chat"),
-    "is no template": ("{% if %}", "template is broken"),
-    "counts to the skies": ("{{ 9 ** (9 ** 9) }}", "too large"),
-    "reaches out": ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "refuses this chat"),
 }
-CONTINUED = "Once upon a time"
+COUNT = "Count from 1 to 10."
+PROMPT = f"<|im_start|>user\n{COUNT}<|im_end|>\n<|im_start|>assistant\n"
 
 
 def chat(worker: Started, path: str = "/v1/infer") -> Answer:
@@ -60,8 +58,6 @@ def test_a_chat_is_refused_soon_and_a_prompt_beside_it_is_not(
     harmful: tuple[Started, str],
 ) -> None:
     worker, why = harmful
-    fields = {"prompt": CONTINUED, "max_tokens": 64, "ignore_eos": True}
-    alone = infer(worker.url, **fields)["choices"][0]["text"]
     refused: list[tuple[float, Answer]] = []
 
     def refuse() -> None:
@@ -74,7 +70,7 @@ def test_a_chat_is_refused_soon_and_a_prompt_beside_it_is_not(
     thread.start()
     heard = 0
     while thread.is_alive() or not heard:
-        assert infer(worker.url, **fields)["choices"][0]["text"] == alone
+        assert infer(worker.url, prompt=PROMPT, temperature=0)["choices"][0]["text"] == known.ANSWERS[COUNT]
         heard += 1
     thread.join()
     assert len(refused) == 3

@@ -137,12 +137,14 @@ def test_every_bound(bee_worker: Started, case: Case) -> None:
     began = time.monotonic()
     found = ask("POST", f"{bee_worker.url}/v1/infer", body)
     assert time.monotonic() - began < WITHIN_S
-    if found.status == 200 and case.within:
+    late = case.field == "deadline_ms" and found.status == 504
+    if case.within and (found.status == 200 or late):
         return
     error = found.json()["error"]
-    assert str(error.get("param", "")).startswith(case.field), error
+    whole = error["code"] == "context_length_exceeded"  # many tools are a long prompt
+    assert whole or str(error.get("param", "")).startswith(case.field), error
     if case.within:
         sensible = 400 <= found.status < 500 and "Expected" not in error["message"]
-        assert sensible or (case.field == "deadline_ms" and found.status == 504), error
+        assert sensible, error
     else:
         assert (found.status, error["code"]) == (422, "invalid_field"), error

@@ -21,7 +21,7 @@ Rows = NDArray[np.float32]
 """Shape (outputs, vocabulary)."""
 
 
-SCORED_TOKENS = 32
+SCORED_TOKENS = 16
 """Rows of logits that one step may ask for beyond one a slot: for drafts, and prompts scored."""
 
 

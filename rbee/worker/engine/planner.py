@@ -207,7 +207,7 @@ class Planner:
     def _checked(self, sequence: Sequence, *, alone: bool) -> Chunk:
         """The newest token; with the draft behind it when no other stream pays for its rows."""
         room = min(self._context - sequence.length, sequence.limit - len(sequence.answer) - 1)
-        draft = sequence.draft[: max(room, 0)] if alone else []
+        draft = sequence.draft[: max(min(room, SCORED_TOKENS), 0)] if alone else []
         tokens = [*sequence.tokens(1), *draft]
         return Chunk(sequence.slot, sequence.computed, tokens, len(tokens))
 

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MAX_META_BYTES = 1_048_576
+CPU_TOKENS = 128
+"""Tokens that a CPU computes at once, however many a step has: more take more memory and no less
+time. A picture may need to be computed as a whole: a model that sees goes by the step."""
 _PADDING = 256
 """llama.cpp rounds a sequence's memory up to a multiple of this."""
 
@@ -63,7 +66,8 @@ class LlamaBackend:
         self.pooled = kv_tokens > 0
         self._threads = threads
         self._cpu = device == "cpu"
-        self._batch_tokens = max(batch_tokens, 2 * slots)
+        self._sees = projector is not None
+        self._batch_tokens = max(batch_tokens, slots)
         self.vectors: Vectors | None = None
         self.eyes: Projector | None = None
         """What lets the model see, when it was given one."""
@@ -91,10 +95,15 @@ class LlamaBackend:
             self._open(room, path.name)
         if projector is not None:
             self.eyes = self._seeing(projector, device)
-        self._batch = Batch(self._batch_tokens)
+        self._batch = Batch(self._room)
         self._outputs = 0
         self._at = 0
         self._rows: Rows = np.zeros((0, self.vocabulary.size), np.float32)
+
+    @property
+    def _room(self) -> int:
+        """Tokens of a batch at most: fillers, or a draft, come on top of what is planned."""
+        return self._batch_tokens + max(self.slots, SCORED_TOKENS)
 
     def _open(self, room: int, name: str) -> None:
         self._context = c.llama_init_from_model(self._model, self._decoding_params(room))
@@ -207,7 +216,11 @@ class LlamaBackend:
         return params
 
     def _decoding_params(self, n_ctx: int) -> Any:
-        params = self._params(n_ctx, self.slots, self._batch_tokens)
+        at_once = self._batch_tokens
+        if self._cpu and not self._sees:
+            at_once = min(at_once, CPU_TOKENS)
+        params = self._params(n_ctx, self.slots, at_once)
+        params.n_batch = self._room
         params.kv_unified = self.pooled
         params.n_outputs_max = self.slots + SCORED_TOKENS
         if self._cpu and not self.pooled:
