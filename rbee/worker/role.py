@@ -31,7 +31,7 @@ from rbee.wire.guard import known_hosts
 from rbee.wire.http import Http
 from rbee.wire.replies import problem
 from rbee.wire.server import Served, advertised_host, check_bind, listen, url_of
-from rbee.worker import routes
+from rbee.worker import heaps, routes
 from rbee.worker.describe import described
 from rbee.worker.engine.engine import Engine
 from rbee.worker.engine.llama import loading
@@ -54,6 +54,7 @@ async def opened(config: WorkerConfig) -> AsyncIterator[Served]:
     if config.parent:
         die_with(config.parent)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    heaps.share()
     try:
         check_bind(config.bind, config.insecure)
         path, adapters = find_model(config.model), find_adapters(config.lora)

@@ -117,6 +117,7 @@ class Service:
             cancel=lambda: self._cancel(key),
             cut=lambda choice: self.engine.send(Cancel(key, choice)),
         )
+        starts = self._starts(key, infer, prepared)  # whatever this raises, nothing has happened yet
         self._tickets[key] = ticket
         self.requests += 1
         self.tokens_in += ticket.prompt_tokens
@@ -126,7 +127,7 @@ class Service:
         ahead = self.engine.waiting
         if self.engine.busy >= self.model.slots:
             ticket.log.append(Queued(position=ahead))
-        for start in self._starts(key, infer, prepared):
+        for start in starts:
             self.engine.send(start)
         self.poke()
         return ticket

@@ -117,7 +117,7 @@ def test_a_worker_takes_whatever_comes() -> None:
         made = document(worker.url)
         with streams_beside(f"{worker.url}/v1/infer"):
             for path, schema in made.posts().items():
-                examples = 300 if path == "/v1/infer" else 60
+                examples = 150 if path == "/v1/infer" else 30
                 attack(worker.url, path, made.bodies(schema), examples)
         unharmed(worker, before)
 
@@ -142,7 +142,7 @@ def test_a_queen_takes_whatever_comes(tmp_path: Path) -> None:
             for path, schema in described.posts().items():
                 if path.startswith("/openai") or path == "/v1/heartbeats":
                     continue  # the same handlers as under /v1; and see below
-                attack(made.queen, path, described.bodies(schema), 80)
+                attack(made.queen, path, described.bodies(schema), 30)
         fact(lambda: all(w["busy"] == 0 for w in workers(made)), "all slots are free")
         assert [w["incarnation"] for w in workers(made)] == [w["incarnation"] for w in before]
         assert ask("GET", f"{made.queen}/v1/status").json()["queue"]["waiting"] == 0

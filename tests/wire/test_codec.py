@@ -128,3 +128,17 @@ def test_converting_reports_like_decoding() -> None:
     with pytest.raises(Invalid) as caught:
         codec.convert({"operation": "infer", "model": "bee", "n": 0}, AnyOperation)
     assert caught.value.path == "$.n"
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b'{"model": "[[[", "a": [], "json_schema": ' + b'{"a":' * 5_000, "$.json_schema"),
+        (b'{"\\"]": "\\"", "messages": [' + b"[" * 5_000, "$.messages"),
+        (b'{"a": [' + b"[]," * 200_000 + b"[" * 5_000, ""),
+    ],
+)
+def test_what_is_nested_too_deeply_is_named(body: bytes, path: str) -> None:
+    with pytest.raises(NotJson, match="nested too deeply") as caught:
+        codec.decode(body, dict)
+    assert caught.value.path == path

@@ -16,7 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from rbee.worker.engine.backend import Chunk, DecodeFailed, NoRoom, Row, Rows, Vocabulary
+from rbee.worker.engine.backend import (
+    SCORED_TOKENS,
+    Chunk,
+    DecodeFailed,
+    NoRoom,
+    Row,
+    Rows,
+    Vocabulary,
+)
 from rbee.worker.engine.sampling import Sampling
 from rbee.worker.prepare import LoadedModel
 from rbee.worker.template import ChatTemplate
@@ -92,6 +100,8 @@ class EchoBackend:
         self._permits: threading.Semaphore | None = None
 
     def decode(self, chunks: Sequence[Chunk], adapter: str = "") -> None:
+        rows = sum(chunk.outputs for chunk in chunks)
+        assert rows <= self.slots + SCORED_TOKENS, "llama.cpp ends the process"
         self.batches.append(tuple(chunks))
         self.adapters.append(adapter)
         permits = self._permits
@@ -112,8 +122,9 @@ class EchoBackend:
     def copy(self, source: int, target: int) -> None:
         self._slots[target] = list(self._slots[source])
 
-    def trim(self, slot: int, length: int) -> None:
+    def trim(self, slot: int, length: int) -> bool:
         del self._slots[slot][length:]
+        return True
 
     def embed(self, inputs: Sequence[Sequence[int]]) -> list[Row]:
         """How often each remainder by `WIDTH` occurs."""

@@ -3,11 +3,8 @@ streams beside it. The numbers' limits are in `test_limits`, templates in `test_
 
 from __future__ import annotations
 
-import base64
 import json
-import struct
 import time
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +15,7 @@ from tests.beside import streams_beside
 from tests.http import Answer, ask
 from tests.processes import Started
 from tests.worker.bees import infer, request, status, until
+from tests.worker.pictures import part, png_of, url
 
 CONTROLS = "".join(map(chr, [*range(32), *range(127, 160)]))
 LONG = "a" * 65_536
@@ -186,24 +184,13 @@ def test_a_body_of_eight_mebibytes_is_read_and_one_byte_more_is_not(bee_worker: 
 def test_a_picture_of_twenty_thousand_pixels_a_side_for_a_model_that_reads(
     bee_worker: Started,
 ) -> None:
-    url = f"data:image/png;base64,{base64.b64encode(huge_png(20_000)).decode()}"
-    parts = [
-        {"type": "text", "text": "What is this?"},
-        {"type": "image_url", "image_url": {"url": url}},
-    ]
+    parts = [{"type": "text", "text": "What is this?"}, part(url(png_of(20_000, 20_000)))]
     for path in ("/v1/infer", "/tokenize"):
         body = {"model": "bee", "messages": [{"role": "user", "content": parts}]}
         found = post(
             bee_worker, body | ({"operation": "infer"} if path == "/v1/infer" else {}), path
         )
         assert "cannot see images" in refusal(found, 400, "messages[0].content[1]")
-
-
-def huge_png(side: int) -> bytes:
-    """A header that claims so many pixels, and next to nothing behind it."""
-    claims = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    crc = struct.pack(">I", zlib.crc32(claims))
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(claims) - 4) + claims + crc
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,10 @@ def test_a_chat_is_refused_soon_and_a_prompt_beside_it_is_not(
     thread.start()
     heard = 0
     while thread.is_alive() or not heard:
-        assert infer(worker.url, prompt=PROMPT, temperature=0)["choices"][0]["text"] == known.ANSWERS[COUNT]
+        assert (
+            infer(worker.url, prompt=PROMPT, temperature=0)["choices"][0]["text"]
+            == known.ANSWERS[COUNT]
+        )
         heard += 1
     thread.join()
     assert len(refused) == 3

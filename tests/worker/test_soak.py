@@ -2,8 +2,8 @@
 
 Every kind of request takes its turn, eight at a time: streamed and whole, left in the middle,
 several choices, several salts, forms that must be compiled. What a first thousand leaves behind
-(threads, caches that fill up) is what the others may have too. The default run is short, and its
-bound wider: `SOAK_REQUESTS=10000 pytest tests/worker/test_soak.py` is the promise itself.
+(caches and allocators that fill up) is what the others may have too. The default run is a tenth of
+it: `SOAK_REQUESTS=10000 pytest tests/worker/test_soak.py` is the promise itself.
 """
 
 from __future__ import annotations
@@ -137,14 +137,16 @@ class Visitor:
 def test_ten_thousand_requests_leave_nothing_behind() -> None:
     with serving(slots=SLOTS) as worker, ThreadPoolExecutor(AT_ONCE) as visitors:
         visitor = Visitor(worker.url)
+        before = held(worker.pid)
         answered = sum(visitors.map(visitor.visit, range(WARM_UP)))
         idle(worker)
         warm = held(worker.pid)
         answered += sum(visitors.map(visitor.visit, range(WARM_UP, REQUESTS)))
         idle(worker)
         after = held(worker.pid)
-        told = f"after {WARM_UP}: {warm}; after {REQUESTS}: {after}"
+        told = f"first {before}; after {WARM_UP}: {warm}; after {REQUESTS}: {after}"
+        sys.stderr.write(told + "\n")
         assert answered == REQUESTS
         assert after.anonymous_bytes - warm.anonymous_bytes < GROWTH_BYTES, told
         assert after.files <= warm.files, told
-        assert after.threads <= warm.threads, told
+        assert after.threads <= before.threads + AT_ONCE, told

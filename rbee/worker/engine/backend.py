@@ -102,8 +102,9 @@ class Backend(Protocol):
     def copy(self, source: int, target: int) -> None:
         """Make `target`'s memory the same as `source`'s."""
 
-    def trim(self, slot: int, length: int) -> None:
-        """Keep a slot's first `length` tokens; 0 empties it, which is always possible."""
+    def trim(self, slot: int, length: int) -> bool:
+        """Keep a slot's first `length` tokens; False when that is impossible, with nothing changed.
+        0 empties it, which is always possible."""
 
     def embed(self, inputs: Sequence[Sequence[int]]) -> list[Row]:
         """The pooled vectors of a few inputs, in one batch; for a ranker each is one score."""

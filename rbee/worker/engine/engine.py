@@ -24,7 +24,7 @@ from rbee.worker.engine.commands import Cancel, Command, Start, Stop, Vector
 from rbee.worker.engine.planner import Batch, Planner
 from rbee.worker.engine.pooling import Pooling
 from rbee.worker.engine.sequence import Sequence as Line
-from rbee.worker.engine.slots import Copy, Trim
+from rbee.worker.engine.slots import Copy
 from rbee.worker.engine.writer import Update, Writer
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,8 @@ class Engine:
         """Compute the next batch; an empty one when there is none, or when it failed."""
         while True:
             batch = self.planner.next_batch()
-            self._edit()
+            if not self._edit():
+                continue
             if not batch.chunks:
                 return batch
             began = time.monotonic()
@@ -178,14 +179,18 @@ class Engine:
             self.planner.pace.observe(batch.decoding, batch.prompt_tokens, took)
             return batch
 
-    def _edit(self) -> None:
+    def _edit(self) -> bool:
+        """Make the slots' memory what the plan takes it for; False when the plan has changed."""
+        done = True
         for edit in self.planner.edits():
-            match edit:
-                case Copy(source, target, length):
-                    self._backend.copy(source, target)
-                    self._backend.trim(target, length)
-                case Trim(slot, length):
-                    self._backend.trim(slot, length)
+            if isinstance(edit, Copy):
+                self._backend.copy(edit.source, edit.target)
+            slot = edit.target if isinstance(edit, Copy) else edit.slot
+            if not self._backend.trim(slot, edit.length):
+                log.warning("the memory of slot %d cannot be cut: it is computed anew", slot)
+                self.planner.lost(slot)
+                done = False
+        return done
 
     def _failed(self, batch: Batch, why: object) -> list[Update]:
         made = []
@@ -209,7 +214,7 @@ class Engine:
             if line is None or update is None:
                 continue
             made.append(update)
-            if len(own) > 1:
+            if len(own) > 1 and line.answer:
                 self.planner.rewind(line)
             if update.finish or update.error:
                 self._forget(line, keep=update.error is None)

@@ -54,7 +54,7 @@ class Planner:
         self.slots = Slots(slots, context, pooled=pooled, can_trim=can_trim)
         self.pace = Pace(max(budget, slots))
         self._context = context
-        self._fills = can_trim and not pooled
+        self._pooled = pooled
         self._arrivals = 0
         self._waiting: list[tuple[int, int, Sequence]] = []
         self._running: list[Sequence] = []
@@ -127,13 +127,14 @@ class Planner:
         decoding = [s for s in ready if s.decoding]
         self._gather(decoding)
         parts = [(s, self._checked(s, alone=len(ready) == 1)) for s in decoding]
-        room = self.pace.allowance(len(decoding))
+        room, rows = self.pace.allowance(len(decoding)), SCORED_TOKENS
         prompts = []
         for sequence in sorted((s for s in ready if not s.decoding), key=lambda s: s.arrival):
-            chunk = _prompt_chunk(sequence, room)
+            chunk = _prompt_chunk(sequence, room, rows)
             if chunk is not None:
                 prompts.append((sequence, chunk))
                 room -= chunk.cells
+                rows -= chunk.outputs if sequence.scored else 0
         fillers = self._bridged([s for s, _ in parts], prompts)
         everyone: list[tuple[Sequence | None, Chunk]] = [*parts, *prompts, *fillers]
         everyone.sort(key=lambda entry: entry[1].slot)
@@ -175,10 +176,18 @@ class Planner:
         self._full = True
         return True
 
+    def lost(self, slot: int) -> None:
+        """What is in a slot could not be cut: it is computed anew, and nothing is cut any more."""
+        self.slots.lose(slot)
+
     def edits(self) -> list[Edit]:
         """What the memory needs before the next batch is computed; handed over once."""
         found, self.slots.edits = self.slots.edits, []
         return found
+
+    @property
+    def _fills(self) -> bool:
+        return self.slots.can_trim and not self._pooled
 
     def _wait(self, sequence: Sequence) -> None:
         heapq.heappush(self._waiting, (-sequence.priority, sequence.arrival, sequence))
@@ -207,7 +216,8 @@ class Planner:
     def _checked(self, sequence: Sequence, *, alone: bool) -> Chunk:
         """The newest token; with the draft behind it when no other stream pays for its rows."""
         room = min(self._context - sequence.length, sequence.limit - len(sequence.answer) - 1)
-        draft = sequence.draft[: max(min(room, SCORED_TOKENS), 0)] if alone else []
+        guesses = alone and self.slots.can_trim
+        draft = sequence.draft[: max(min(room, SCORED_TOKENS), 0)] if guesses else []
         tokens = [*sequence.tokens(1), *draft]
         return Chunk(sequence.slot, sequence.computed, tokens, len(tokens))
 
@@ -248,10 +258,11 @@ def _bearable(decoding: int) -> int:
     return max(1, decoding // 2)
 
 
-def _prompt_chunk(sequence: Sequence, room: int) -> Chunk | None:
-    """The next tokens of a prompt, as many as there is room for; None when there is none. A picture
-    is a chunk of its own, and whole: it may take more room than there is."""
-    most = min(room, SCORED_TOKENS) if sequence.scored else room
+def _prompt_chunk(sequence: Sequence, room: int, rows: int) -> Chunk | None:
+    """The next tokens of a prompt, as many as there is room for, and rows where it is scored; None
+    when there is none. A picture is a chunk of its own, and whole: it may take more room than there
+    is."""
+    most = min(room, rows) if sequence.scored else room
     count = min(sequence.pending, most)
     if count <= 0:
         return None

@@ -76,7 +76,7 @@ class Slots:
     def __init__(self, count: int, context: int, *, pooled: bool, can_trim: bool) -> None:
         self._all = [Slot(number) for number in range(count)]
         self._pooled = pooled
-        self._can_trim = can_trim
+        self.can_trim = can_trim
         self._clock = 0
         self._least = 1 if pooled else max(LEAST_COPIED, context // CONTEXT_SHARE)
         self.edits: list[Edit] = []
@@ -140,6 +140,15 @@ class Slots:
         while self.evict():
             pass
 
+    def lose(self, number: int) -> None:
+        """The backend could not cut what is in a slot: none is shared that would have to be cut."""
+        slot = self._all[number]
+        self.can_trim = False
+        if slot.owner is not None:
+            slot.owner.computed = 0
+            self._count(slot.owner)
+        self._empty(slot)
+
     def move(self, sequence: Sequence, target: Slot) -> None:
         """Take a running sequence to a free slot."""
         source = self._all[sequence.slot]
@@ -160,7 +169,7 @@ class Slots:
         for slot in self._candidates(newcomer):
             held = slot.held
             shared = min(common(known, held), limit)
-            if not self._can_trim and shared != len(held):
+            if not self.can_trim and shared != len(held):
                 continue
             if shared > 0 and (best is None or _better(_Donor(slot, shared), best)):
                 best = _Donor(slot, shared)
@@ -171,7 +180,7 @@ class Slots:
             owner = slot.owner
             if owner is newcomer or slot.namespace != newcomer.namespace:
                 continue
-            if owner is None or (self._can_trim and not owner.alone):
+            if owner is None or (self.can_trim and not owner.alone):
                 yield slot
 
     def _target(self, donor: _Donor | None) -> Slot:
@@ -205,6 +214,7 @@ class Slots:
                 self.edits.append(Trim(slot.number, donor.shared))
             return donor.shared
         newcomer.computed = 0
+        self._count(newcomer)
         owner = donor.slot.owner if donor is not None else None
         same = owner is not None and owner.request == newcomer.request
         self.edits.append(Trim(slot.number, 0))

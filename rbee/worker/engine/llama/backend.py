@@ -171,8 +171,15 @@ class LlamaBackend:
         c.llama_memory_seq_rm(self._memory, target, -1, -1)
         c.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
-    def trim(self, slot: int, length: int) -> None:
-        c.llama_memory_seq_rm(self._memory, slot, length if length else -1, -1)
+    def trim(self, slot: int, length: int) -> bool:
+        done = bool(c.llama_memory_seq_rm(self._memory, slot, length if length else -1, -1))
+        if not length and self._is_empty():
+            # Else the next cells may lie elsewhere, and sums over them be rounded in another order.
+            c.llama_memory_clear(self._memory, False)
+        return done
+
+    def _is_empty(self) -> bool:
+        return all(c.llama_memory_seq_pos_max(self._memory, n) < 0 for n in range(self.slots))
 
     @property
     def embed_tokens(self) -> int:
