@@ -72,6 +72,11 @@ def _check_size(headers: Iterable[tuple[bytes, bytes]]) -> None:
         raise HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
 
 
+DIRECT = "rbee.send"
+"""In a request's scope: the server's own `send`, without what the framework wraps around it to see
+whether an answer has begun. For the body of a stream, once a token."""
+
+
 class Guard:
     """Refuses before routing; `hosts` from `known_hosts`."""
 
@@ -95,6 +100,7 @@ class Guard:
             await _drain(receive)
             await error_reply(exc)(scope, receive, send)
         else:
+            scope[DIRECT] = send
             await self._app(scope, self._counted(receive), send)
 
     def _check_names(self, method: str, headers: dict[bytes, bytes]) -> None:

@@ -21,6 +21,7 @@ from rbee.errors import RbeeError
 from rbee.wire import sse
 from rbee.wire.codec import encode
 from rbee.wire.eventlog import EventLog
+from rbee.wire.guard import DIRECT
 from rbee.wire.replies import failed
 
 KEEP_ALIVE_S = 10.0
@@ -67,7 +68,7 @@ class EventStream(Response):
             async with anyio.create_task_group() as group:
                 group.start_soon(_until_gone, receive, group.cancel_scope)
                 self._watch(group.cancel_scope)
-                await self._send_all(send)
+                await self._send_all(send, scope.get(DIRECT, send))
                 group.cancel_scope.cancel()
         except* OSError:
             pass  # the reader's connection broke: on_close tells the writer
@@ -77,30 +78,31 @@ class EventStream(Response):
             if self._on_close is not None:
                 self._on_close()
 
-    async def _send_all(self, send: Send) -> None:
+    async def _send_all(self, send: Send, direct: Send) -> None:
+        """The head as the framework wants it, then body after body on the shortest way."""
         start: Message = {
             "type": "http.response.start",
             "status": self.status_code,
             "headers": self.raw_headers,
         }
         await send(start)
+        log = self._log
         while True:
-            body, more = await self._next()
+            while log.total <= self._cursor and not log.ended and not self._idle:
+                await log.look()
+            body, more = self._next()
+            self._idle = False
             self._sending_since = time.monotonic()
-            await send({"type": "http.response.body", "body": body, "more_body": more})
+            await direct({"type": "http.response.body", "body": body, "more_body": more})
             self._sent, self._sending_since = time.monotonic(), 0.0
             if not more:
                 return
 
-    async def _next(self) -> tuple[bytes, bool]:
+    def _next(self) -> tuple[bytes, bool]:
         """The next bytes, and whether more will follow."""
         log = self._log
-        while log.total <= self._cursor and not log.ended:
-            await log.look()
-            if self._idle:
-                self._idle = False
-                if log.total <= self._cursor and not log.ended:
-                    return sse.KEEP_ALIVE, True
+        if self._idle and log.total <= self._cursor and not log.ended:
+            return sse.KEEP_ALIVE, True
         try:
             events = log.since(self._cursor)
         except RbeeError as exc:

@@ -117,7 +117,7 @@ class Service:
             cancel=lambda: self._cancel(key),
             cut=lambda choice: self.engine.send(Cancel(key, choice)),
         )
-        starts = self._starts(key, infer, prepared)  # whatever this raises, nothing has happened yet
+        starts = self._starts(key, infer, prepared)  # may raise: nothing has happened yet
         self._tickets[key] = ticket
         self.requests += 1
         self.tokens_in += ticket.prompt_tokens

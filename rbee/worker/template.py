@@ -1,7 +1,7 @@
 """Chats as the model was trained on them: its own template, from its file, in a sandbox.
 
-1. A template is foreign code: it sees immutable values, and has limits of time and of output.
-   One operation that no watchdog could end (`9 ** (9 ** 9)` is one C call) is refused before.
+1. A template is foreign code: it sees immutable values, in a sandbox with limits of time and of
+   output.
 2. What templates expect, as Hugging Face's `apply_chat_template` gives it: `messages`, `tools`,
    `add_generation_prompt`, `bos_token`, `eos_token`, `raise_exception`, `strftime_now`; and what a
    request adds to these (`chat_template_kwargs`), none of which it may replace.
@@ -11,11 +11,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
-import re
-import threading
 import time
 from collections.abc import Sequence, Set
 from functools import cached_property
@@ -23,22 +20,17 @@ from typing import Any, NoReturn
 
 import msgspec
 from jinja2 import Template, TemplateError
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rbee.contracts.chat import Message, TextPart, Tool
 from rbee.errors import BadRequest
+from rbee.worker.sandbox import MAX_CHARACTERS, Sandbox, TooSlow, Watchdog, bounded
 from rbee.worker.tools.forms import MISTRAL
 
 RENDER_LIMIT_S = 2.0
-MAX_CHARACTERS = 4_000_000
 _PROBE = "honeycomb"
 """What a template is asked to say, to see whether it does."""
-MAX_INTEGER_BITS = 4_096
 MAX_EXTRA_BYTES = 65_536
 """What a request may add for the template, as JSON."""
-_WIDE = re.compile(r"%[^%a-zA-Z]*(\*|\d{5})")
-"""A printf format that could write tens of thousands of characters for one value."""
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -58,43 +50,16 @@ _FAILURES = (
 """What foreign template code raises when it does not fit the chat."""
 
 
-class _TooSlow(BaseException):
-    """Raised inside a rendering thread from outside; no template can catch it."""
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, with a bound on what a single operator may make."""
-
-    intercepted_binops = frozenset({"*", "**", "%"})
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if _too_large(operator, left, right):
-            raise TemplateError(f"the result of {operator!r} would be too large")
-        return super().call_binop(context, operator, left, right)
-
-
-def _too_large(operator: str, left: Any, right: Any) -> bool:
-    if operator == "%":
-        return isinstance(left, str) and _WIDE.search(left) is not None
-    if isinstance(left, int) and isinstance(right, int):
-        size = left.bit_length()
-        return (size * right if operator == "**" else size + right.bit_length()) > MAX_INTEGER_BITS
-    items, count = (right, left) if isinstance(left, int) else (left, right)
-    if isinstance(count, int) and isinstance(items, str | list | tuple):
-        return len(items) * count > MAX_CHARACTERS
-    return False
-
-
 class ChatTemplate:
     """A compiled template; `render` may be called from any thread."""
 
     def __init__(self, source: str | None, bos: str, eos: str) -> None:
         self._bos, self._eos = bos, eos
         self._short_ids = MISTRAL.opening in (source or "")
-        environment = _Environment(
+        environment = Sandbox(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
-        environment.filters["tojson"] = _to_json
+        environment.filters["tojson"] = bounded("tojson", _to_json)
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = time.strftime
         self._globals = frozenset(environment.globals)
@@ -126,12 +91,12 @@ class ChatTemplate:
         }
         values |= _checked(extra or {}, self._globals | values.keys() | {"messages"})
         try:
-            with _Watchdog(RENDER_LIMIT_S):
+            with Watchdog(RENDER_LIMIT_S):
                 seen = [
                     _as_template_sees(m, self._content(m, mark), self._short_ids) for m in messages
                 ]
                 return self._joined(self._template, values | {"messages": seen})
-        except _TooSlow as exc:
+        except TooSlow as exc:
             raise BadRequest(
                 f"The chat template took longer than {RENDER_LIMIT_S:.0f} s.", path="$.messages"
             ) from exc
@@ -176,31 +141,6 @@ class ChatTemplate:
             raise BadRequest(
                 f"The model's chat template refuses this chat: {str(exc)[:300]}", path="$.messages"
             ) from exc
-
-
-class _Watchdog:
-    """Raises `_TooSlow` in the entering thread when it has not left in time."""
-
-    def __init__(self, limit_s: float) -> None:
-        self._lock = threading.Lock()
-        self._left = False
-        self._thread = threading.get_ident()
-        self._timer = threading.Timer(limit_s, self._bite)
-        self._timer.daemon = True
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        with self._lock:
-            self._left = True
-
-    def _bite(self) -> None:
-        with self._lock:
-            if not self._left:
-                thread, what = ctypes.c_ulong(self._thread), ctypes.py_object(_TooSlow)
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, what)
 
 
 def _to_json(value: Any, indent: int | None = None, **_: Any) -> str:

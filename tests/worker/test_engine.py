@@ -105,8 +105,9 @@ async def test_a_step_publishes_once() -> None:
         async with anyio.create_task_group() as group:
             for i in range(12):
                 group.start_soon(rig.ask, f"request {i}")
-        steps = [step for step, _ in rig.published]
-        assert len(steps) == len(set(steps))
+        await rig.idle()
+        # What one step made goes with the next one's decode, the last of all at once.
+        assert len(rig.published) <= len(rig.backend.batches) + 2
         assert len(rig.backend.batches) <= rig.engine.steps
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from rbee.contracts.answers import InferAnswer
 from tests.worker.echo import said
-from tests.worker.rig import running
+from tests.worker.rig import running, until
 
 pytestmark = pytest.mark.anyio
 
@@ -97,15 +97,19 @@ async def test_a_full_pool_preempts_and_nobody_loses_a_word() -> None:
 
 async def test_the_lowest_priority_gives_way() -> None:
     async with running(slots=2, context=150, budget=150, pool=160) as rig:
-        order: list[str] = []
 
         async def one(prompt: str, priority: int) -> None:
             await rig.ask(prompt, priority=priority, cache_salt=prompt)
-            order.append(prompt[0])
 
+        rig.backend.hold()
         async with anyio.create_task_group() as group:
             group.start_soon(one, "l" * 60, -1)
             group.start_soon(one, "h" * 60, 1)
+            await until(lambda: len(rig.service.jobs) == 2)
+            rig.backend.release()
+        updates = [update for _, made in rig.published for update in made]
+        letters = {update.request: update.text[0] for update in updates if update.text}
+        order = [letters[update.request] for update in updates if update.finish]
         assert order == ["h", "l"] and rig.engine.planner.preempted == 1
 
 

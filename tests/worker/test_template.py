@@ -284,3 +284,36 @@ def test_a_template_is_usable_again_after_a_failure() -> None:
     with pytest.raises(BadRequest):
         template.render(HELLO * 2)
     assert template.render(HELLO) == "ok"
+
+
+BOMBS = [
+    "{{ 'x'|center(400000000) }}",
+    "{{ '%400000000d'|format(1) }}",
+    "{{ '{:>400000000}'.format(1) }}",
+    "{{ '{0:{1}}'.format(1, 400000000) }}",
+    "{{ 'x'.ljust(400000000) }}",
+    "{{ '1'.zfill(400000000) }}",
+    "{{ [1]|batch(300000000, 0)|list|length }}",
+    "{{ [1]|slice(300000000)|list|length }}",
+    "{{ [[1]]|tojson(indent=400000000) }}",
+    "{{ ('x' * 4000000)|replace('x', 'y' * 4000000) }}",
+    "{% set n = namespace(a='x') %}{% for i in range(50) %}{% set n.a = n.a + n.a %}{% endfor %}",
+    "{% set n = namespace(a='x') %}{% for i in range(50) %}{% set n.a = n.a ~ n.a %}{% endfor %}",
+]
+
+
+@pytest.mark.parametrize("source", BOMBS)
+def test_one_call_that_no_watchdog_could_end_is_refused_before(source: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(BadRequest, match="refuses this chat"):
+        ChatTemplate(source, "", "").render([Message(role="user", content="hi")])
+    assert time.monotonic() - began < RENDER_LIMIT_S
+
+
+def test_ordinary_filters_and_formats_work_as_ever() -> None:
+    source = (
+        "{{ 'x'|center(5) }}|{{ '%05d' % 7 }}|{{ '{:>4}'.format(1) }}|{{ 'a' ~ 1 ~ 'b' }}|"
+        "{{ [1, 2]|tojson(indent=2) }}|{{ 'aa'|replace('a', 'b') }}|{{ range(3)|list }}"
+    )
+    found = ChatTemplate(source, "", "").render([Message(role="user", content="hi")])
+    assert found == "  x  |00007|   1|a1b|[\n  1,\n  2\n]|bb|[0, 1, 2]"

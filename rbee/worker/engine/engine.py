@@ -1,8 +1,9 @@
 """The engine thread: the only one that touches the context. A step fits on one screen.
 
 1. Commands (`Start`, `Cancel`, `Vector`) arrive in a queue and are taken in order, between steps.
-2. What a step has made crosses to the event loop as one list. Beside its batch a step computes one
-   group of vectors at most, so that a long list of inputs stalls no stream.
+2. What a step has made crosses to the event loop as one list, while the next one is decoded. Beside
+   its batch a step computes one group of vectors at most, so that a long list of inputs stalls no
+   stream.
 3. A full pool gives something up and the step is planned anew. A batch that llama.cpp refuses fails
    its own sequences; one that leaves the context in doubt ends the engine, which the owner turns
    into the end of the process: a hive starts a new one.
@@ -63,6 +64,8 @@ class Engine:
         )
         self._writers: dict[Line, Writer] = {}
         self._pooling = Pooling(backend)
+        self._outbox: list[Update] = []
+        """What the event loop is to be told next."""
         self._inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._stopping = False
@@ -103,14 +106,21 @@ class Engine:
         return time.monotonic() - began if began else 0.0
 
     def step(self) -> None:
-        updates = self._admit()
-        batch = self._decode(updates)
+        self._admit()
+        batch = self._decode()
         if batch.chunks:
             self.planner.advance(batch)
-            updates += self._written(batch, self._backend.rows())
-        if updates:
-            self._publish(updates)
+            self._outbox += self._written(batch, self._backend.rows())
+        if self.planner.idle or self._pooling:
+            self._send()
         self._pooling.step()
+
+    def _send(self) -> None:
+        """Hand over what there is to say. Just before a decode, while which the event loop has the
+        interpreter for itself: earlier it would only stand in the way of the next step's plan."""
+        if self._outbox:
+            updates, self._outbox = self._outbox, []
+            self._publish(updates)
 
     def _run(self) -> None:
         try:
@@ -121,6 +131,7 @@ class Engine:
                 self.step()
                 self.counters.step_s += time.monotonic() - self._step_began
                 self._step_began = 0.0
+            self._send()
         except Exception as exc:
             log.exception("the engine died")
             self._on_death(f"{type(exc).__name__}: {exc}")
@@ -145,15 +156,14 @@ class Engine:
         gone = self.planner.cancel(request, choice)
         for line in gone:
             del self._writers[line]
-        if gone:
-            self._publish([Update(request, line.choice, finish="cancelled") for line in gone])
+        self._outbox += [Update(request, line.choice, finish="cancelled") for line in gone]
 
-    def _admit(self) -> list[Update]:
+    def _admit(self) -> None:
         admitted = self.planner.admit()
         now = time.monotonic()
-        return [Update(line.request, line.choice, admitted=now) for line in admitted]
+        self._outbox += [Update(line.request, line.choice, admitted=now) for line in admitted]
 
-    def _decode(self, updates: list[Update]) -> Batch:
+    def _decode(self) -> Batch:
         """Compute the next batch; an empty one when there is none, or when it failed."""
         while True:
             batch = self.planner.next_batch()
@@ -161,18 +171,19 @@ class Engine:
                 continue
             if not batch.chunks:
                 return batch
+            self._send()
             began = time.monotonic()
             try:
                 self._backend.decode(batch.chunks, batch.adapter)
             except NoRoom:
                 if self.planner.make_room():
                     continue
-                updates += self._failed(batch, "it does not fit into the worker's memory")
+                self._outbox += self._failed(batch, "it does not fit into the worker's memory")
                 return Batch()
             except DecodeFailed as exc:
                 if exc.fatal:
                     raise
-                updates += self._failed(batch, exc)
+                self._outbox += self._failed(batch, exc)
                 return Batch()
             took = time.monotonic() - began
             self.counters.decode_s += took

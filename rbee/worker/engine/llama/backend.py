@@ -88,8 +88,7 @@ class LlamaBackend:
         )
         if not self.nature.remembers:  # past what it was trained for there is no position
             self.context = min(context, self.trained_context or context)
-        stateful = c.llama_model_is_recurrent(self._model) or c.llama_model_is_hybrid(self._model)
-        self.can_trim = not stateful
+        self.can_trim = self._trims()
         room = kv_tokens or slots * -(-context // _PADDING) * _PADDING
         if self.nature.generates:
             self._open(room, path.name)
@@ -99,6 +98,13 @@ class LlamaBackend:
         self._outputs = 0
         self._at = 0
         self._rows: Rows = np.zeros((0, self.vocabulary.size), np.float32)
+
+    def _trims(self) -> bool:
+        """A state cannot be taken back. In a pool, llama.cpp gives cells that have left a window to
+        other slots, and what is cut would look at these again."""
+        if c.llama_model_is_recurrent(self._model) or c.llama_model_is_hybrid(self._model):
+            return False
+        return not (self.pooled and c.llama_model_n_swa(self._model) > 0)
 
     @property
     def _room(self) -> int:
@@ -229,6 +235,7 @@ class LlamaBackend:
         params = self._params(n_ctx, self.slots, at_once)
         params.n_batch = self._room
         params.kv_unified = self.pooled
+        params.swa_full = True  # else a slot forgets what has left the window, and cannot be cut
         params.n_outputs_max = self.slots + SCORED_TOKENS
         if self._cpu and not self.pooled:
             params.flash_attn_type = c.LLAMA_FLASH_ATTN_TYPE_DISABLED
