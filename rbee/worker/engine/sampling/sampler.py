@@ -43,7 +43,7 @@ class Sampler:
         self._prompt = prompt
         self._vocabulary = vocabulary
         self._bias = Bias(params.bias) if params.bias else None
-        self._short = few.fits(params)
+        self._short = few.Few(params.top_k) if few.fits(params) else None
         self._looks_back = params.repeats or params.counts or params.dries
         self._history: History | None = None
         self._tally = Tally(params) if params.counts else None
@@ -90,11 +90,8 @@ class Sampler:
             self._dry.apply(row, ids)
 
     def _choose(self, row: Row, index: int) -> int:
-        if self._short:
-            ids = best(row, self._params.top_k)
-            logits = row[ids]
-            if len(ids) and math.isfinite(logits.sum()):  # else something is to be mended first
-                return few.pick(ids, logits, self._params, self._uniform(index))
+        if self._short is not None and (found := self._short.top(row)) is not None:
+            return few.pick(*found, self._params, self._uniform(index))
         peak = float(row.max())
         if not math.isfinite(peak):
             mend(row)
