@@ -35,6 +35,8 @@ Url = Annotated[str, Meta(max_length=2_000, pattern=r"^(https?://[^/\s]+)?\Z")]
 OptionalContext = Annotated[int, Meta(ge=0, le=1_048_576)]
 OptionalThreads = Annotated[int, Meta(ge=0, le=1_024)]
 PoolTokens = Annotated[int, Meta(ge=0, le=64 * 1_048_576)]
+GuessedTokens = Annotated[int, Meta(ge=0, le=16)]
+BatchTokens = Annotated[int, Meta(ge=32, le=8_192)]
 _LISTS = frozenset({"allowed_hosts", "lora"})
 """Keys whose value in the environment is a list, separated by commas."""
 
@@ -90,6 +92,12 @@ class HiveConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Tokens for each of them; 0: what the model was trained for, at most 4096."""
     threads: OptionalThreads = 0
     """Threads of a worker; 0: the machine's physical cores."""
+    kv_tokens: PoolTokens = 0
+    """Tokens of memory that a worker's slots share, at least one context; 0: a full one each."""
+    speculate_tokens: GuessedTokens = 0
+    """Tokens a worker guesses at most in one step, from what the text said before; 0: none."""
+    batch_tokens: BatchTokens = 512
+    """Tokens of a worker's steps at most: what is decoded, then chunks of prompts."""
     max_workers: Annotated[int, Meta(ge=1, le=1_000)] = 16
     start_limit_s: Duration = 600.0
     """How long a worker may take to load its model."""
@@ -134,9 +142,9 @@ class WorkerConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True
     """LoRA adapters, each `NAME=FILE`; a request chooses one by its name, or none."""
     kv_tokens: PoolTokens = 0
     """Tokens of memory that all slots share, at least one context; 0: a full one for each slot."""
-    speculate_tokens: Annotated[int, Meta(ge=0, le=16)] = 0
+    speculate_tokens: GuessedTokens = 0
     """Tokens guessed at most in one step, from what the text said before; 0: none."""
-    batch_tokens: Annotated[int, Meta(ge=32, le=8_192)] = 512
+    batch_tokens: BatchTokens = 512
     """Tokens of one engine step at most: what is decoded, then chunks of prompts."""
     queue_limit: Count = 256
     """Requests that may wait for a slot; one more is answered 429."""

@@ -1,12 +1,15 @@
 """How a worker is called: its arguments, its environment, and what its lines mean. Pure.
 
-The environment is the hive's with two things taken out: everything that belongs to the model hub
-(a worker needs no token and shall not have one), and the hive's own settings, which a worker would
-take for its own. `RBEE_HOME` stays, and so do settings that only a worker has.
+What a worker is stands in its arguments alone. It reads no settings file, since `worker.toml` is
+for those that a person starts: one port in it would fail every second worker. Its environment is
+the hive's with two things taken out: everything that belongs to the model hub (a worker needs no
+token and shall not have one), and every setting of a hive or a worker, but for three that the
+hive's workers share with it. `RBEE_HOME` stays.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,15 +18,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from rbee.config import HiveConfig
+from rbee.config import HiveConfig, WorkerConfig
 from rbee.contracts.answers import Problem
 from rbee.errors import RbeeError, SpawnFailed, from_code
 
 _HUB_PREFIXES = ("HF_", "HUGGING", "HUGGINGFACE")
-_NOT_FOR_WORKERS = frozenset(
-    {"RBEE_CONFIG", "RBEE_QUEEN_URL", "RBEE_HIVE_URL", "RBEE_LORA", "RBEE_PROJECTOR"}
-)
-"""The last two belong to one model, and a hive's workers have many."""
+_NOT_FOR_WORKERS = frozenset({"RBEE_CONFIG", "RBEE_QUEEN_URL", "RBEE_HIVE_URL"})
+_SETTINGS = frozenset(HiveConfig.__struct_fields__ + WorkerConfig.__struct_fields__)
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,14 @@ class Wish:
 def arguments(wish: Wish, config: HiveConfig, hive_id: str, parent: int) -> list[str]:
     """The argument list of a worker."""
     argv = [sys.executable, "-P", "-m", "rbee.main", "serve", "--role", "worker"]
+    argv += ["--config", os.devnull]
     argv += ["--model", wish.model_file, "--model-id", wish.model_id]
     argv += ["--id", wish.worker_id, "--hive-id", hive_id, "--parent", str(parent)]
     argv += ["--port-from", str(config.worker_port), "--slots", str(wish.slots)]
     argv += ["--device", wish.device, "--gpu-layers", str(wish.gpu_layers)]
     argv += ["--bind", config.bind]
+    argv += ["--kv-tokens", str(config.kv_tokens), "--batch-tokens", str(config.batch_tokens)]
+    argv += ["--speculate-tokens", str(config.speculate_tokens)]
     optional = (
         ("--sha256", wish.sha256),
         ("--ctx", wish.context),
@@ -90,9 +94,8 @@ def environment(env: Mapping[str, str], config: HiveConfig) -> dict[str, str]:
 
 
 def _is_private(name: str) -> bool:
-    key = name.removeprefix("RBEE_").lower()
-    ours = name.startswith("RBEE_") and key in HiveConfig.__struct_fields__
-    return ours or name in _NOT_FOR_WORKERS or name.upper().startswith(_HUB_PREFIXES)
+    setting = name.startswith("RBEE_") and name.removeprefix("RBEE_").lower() in _SETTINGS
+    return setting or name in _NOT_FOR_WORKERS or name.upper().startswith(_HUB_PREFIXES)
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,9 @@ _OPTIONS = [
     click.option("--gpu-layers", metavar="N", help="worker: -1 puts all on the device."),
     click.option("--projector", metavar="FILE", help="worker: what lets it see (mmproj)."),
     click.option("--lora", multiple=True, metavar="NAME=FILE", help="worker: an adapter."),
-    click.option("--kv-tokens", metavar="N", help="worker: memory that all slots share."),
-    click.option("--speculate-tokens", metavar="N", help="worker: guessed a step; 0 for none."),
-    click.option("--batch-tokens", metavar="N", help="worker: tokens of one step at most."),
+    click.option("--kv-tokens", metavar="N", help="hive, worker: memory slots share."),
+    click.option("--speculate-tokens", metavar="N", help="hive, worker: guessed a step."),
+    click.option("--batch-tokens", metavar="N", help="hive, worker: tokens of a step."),
     click.option("--queue-limit", metavar="N", help="queen, worker: requests that may wait."),
     click.option("--port-from", metavar="N", help="worker: the first free port from here."),
     click.option("--parent", metavar="PID", help="worker: dies with this process."),
@@ -114,7 +114,7 @@ def serve(
     """
     given = {k: v for k, v in flags.items() if v not in (None, (), False)}
     config = config or _from_env("RBEE_CONFIG")
-    if config is not None and not config.is_file():
+    if config is not None and (config.is_dir() or not config.exists()):
         raise Usage(f"There is no settings file {config}.")
     ports = {"queen": queen_port, "hive": hive_port}
     if role is None:
@@ -138,10 +138,15 @@ def _both(given: dict[str, Any], config: Path | None, ports: dict[str, str | Non
             "One settings file cannot be that of two roles.",
             hint="name one with --role, or put queen.toml and hive.toml into the config folder",
         )
-    if "port" in given or "RBEE_PORT" in os.environ:
+    if "port" in given:
         raise Usage(
             "Queen and hive together need two ports.",
             hint="use --queen-port and --hive-port, or name one with --role",
+        )
+    if "RBEE_PORT" in os.environ:
+        raise Usage(
+            "RBEE_PORT is one port for every role, and queen and hive together need two.",
+            hint="unset it and use --queen-port and --hive-port, or name one role with --role",
         )
     _only(given, (keys("queen") | keys("hive")) - {"port", "queen"}, "a queen and hive together")
     chosen = {r: p if p is not None else _port_in_env(r) for r, p in ports.items()}

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 import msgspec
-import msgspec.inspect
 
 from rbee.errors import Invalid, NotJson, RbeeError
+from rbee.wire import hints
 
 T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
@@ -20,7 +20,7 @@ MAX_ECHO = 300
 _DEEP, _LOOKED_AT = 100, 100_000
 _STRUCTURE = re.compile(rb'[][{}]|"((?:[^"\\]++|\\.)*+)"')
 """Brackets, and strings, in which brackets are none."""
-_FIELD = re.compile(r"(?:unknown|missing required) field `([^`]*)`")
+_FIELD = re.compile(r"(unknown|missing required) field `([^`]*)`")
 
 
 def encode(value: Any) -> bytes:
@@ -43,7 +43,7 @@ def decode(body: bytes, kind: type[T] | Any) -> T:
         value: T = _decoder(cast(Hashable, kind)).decode(body)
         return value
     except msgspec.ValidationError as exc:
-        raise _invalid(str(exc), kind) from exc
+        raise _invalid(str(exc), kind, _tag(body, kind)) from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise NotJson(f"The body is not JSON: {exc}.") from exc
     except RecursionError as exc:
@@ -70,41 +70,28 @@ def _deep_field(body: bytes) -> str:
     return ""
 
 
-def _invalid(text: str, kind: Any) -> RbeeError:
+def _tag(body: bytes, kind: Any) -> str:
+    """What the body says it is; empty where it does not, or where it breaks off later."""
+    name = hints.tag_field(kind)
+    try:
+        given = msgspec.json.decode(body, type=dict[str, msgspec.Raw]) if name else {}
+        return msgspec.json.decode(given[name], type=str) if name in given else ""
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+
+
+def _invalid(text: str, kind: Any, tag: str) -> RbeeError:
     """msgspec writes `what - at `$.path``, or `what - at `key` in `$.path``."""
     what, at, where = text.rpartition(" - at ")
     what, path = (what, where.rpartition("`$")[2].rstrip("`")) if at else (text, "")
-    if field := _FIELD.search(what):
-        path += f".{field[1]}"
     hint = ""
-    if what.startswith(("Invalid enum value", "Invalid value")):
-        words = sorted(_words(msgspec.inspect.type_info(kind), path.rpartition(".")[2], set()))
-        hint = f"it is one of: {', '.join(words)}" if words else ""
+    if field := _FIELD.search(what):
+        hint = hints.meant(kind, path, field[2], tag) if field[1] == "unknown" else ""
+        path += f".{field[2]}"
+    elif what.startswith(("Invalid enum value", "Invalid value")):
+        hint = hints.allowed(kind, path, tag)
     what, path = _short(what), _short(path)
     return Invalid(f"{what} at ${path}.", path=f"${path}", hint=hint)
-
-
-def _words(kind: Any, field: str, seen: set[Any]) -> set[str]:
-    """What a field of that name may say, anywhere in a type: its literals, or a union's tags."""
-    found: set[str] = set()
-    if isinstance(kind, msgspec.inspect.StructType) and kind.cls not in seen:
-        seen.add(kind.cls)
-        if kind.tag_field == field:
-            found.add(str(kind.tag))
-        for part in kind.fields:
-            if part.encode_name == field:
-                found |= _literals(part.type)
-            found |= _words(part.type, field, seen)
-    for inner in (*getattr(kind, "types", ()), getattr(kind, "item_type", None)):
-        found |= _words(inner, field, seen) if inner is not None else set()
-    inner = getattr(kind, "type", None)  # `Annotated`
-    return found | (_words(inner, field, seen) if inner is not None else set())
-
-
-def _literals(kind: Any) -> set[str]:
-    if isinstance(kind, msgspec.inspect.LiteralType):
-        return {str(value) for value in kind.values}
-    return {word for inner in getattr(kind, "types", ()) for word in _literals(inner)}
 
 
 def _short(text: str) -> str:
@@ -123,4 +110,6 @@ def convert(value: Any, kind: type[T] | Any) -> T:
         found: T = msgspec.convert(value, kind)
         return found
     except msgspec.ValidationError as exc:
-        raise _invalid(str(exc), kind) from exc
+        name = hints.tag_field(kind)
+        tag = value.get(name, "") if isinstance(value, dict) else ""
+        raise _invalid(str(exc), kind, tag if isinstance(tag, str) else "") from exc

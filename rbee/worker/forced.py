@@ -27,11 +27,14 @@ from rbee.worker.tools.forms import ToolForm
 
 def has_form(infer: Infer) -> bool:
     """Whether the answer must have a form from its first token on. Raises `Invalid` for two."""
-    forms = [infer.json_schema, infer.grammar, infer.regex]
-    wanted = sum(form is not None for form in forms) + forces_call(infer)
-    if wanted > 1:
-        raise Invalid("json_schema, grammar, regex and a forced tool exclude each other.")
-    return wanted == 1
+    forms = [f for f in ("json_schema", "grammar", "regex") if getattr(infer, f) is not None]
+    forms += ["tool_choice"] if forces_call(infer) else []
+    if len(forms) > 1:
+        raise Invalid(
+            f"{forms[0]} and {forms[1]} exclude each other: an answer has one form.",
+            path=f"$.{forms[1]}",
+        )
+    return len(forms) == 1
 
 
 def forces_call(infer: Infer) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,8 @@ from rbee.errors import BadModelFile, Late, SpawnFailed, Upstream
 from rbee.hive.identity import Identity, host_id
 from rbee.hive.launch import Part, Said, Wish, arguments, environment, port_of, understand
 from rbee.hive.tail import LINE_CHARS, LINES, LineReader, Tail
+from rbee.keeper import cli
+from rbee.keeper.serve import Serving
 
 WISH = Wish("bee-1a2b", "bee", "/models/a b;c.gguf", "ab" * 32, "cuda:0", slots=4, context=2_048)
 
@@ -67,14 +70,47 @@ def test_a_worker_gets_no_token_and_none_of_the_hives_settings() -> None:
         "RBEE_LORA": "style=/s.gguf",
         "RBEE_PROJECTOR": "/eye.gguf",
         "RBEE_BATCH_TOKENS": "64",
+        "RBEE_KV_TOKENS": "nonsense",
+        "RBEE_SPECULATE_TOKENS": "8",
+        "RBEE_QUEUE_LIMIT": "1",
+        "RBEE_MODEL": "other.gguf",
+        "RBEE_LOG_LEVEL": "error",
     }
     kept = environment(env, HiveConfig(log_level="debug", allowed_hosts=("a", "b")))
     assert "secret" not in kept.values()
     assert {k for k in kept if not k.startswith("RBEE_")} == {"PATH"}
+    assert kept["RBEE_HOME"] == "/home"
     loaded = config.load(config.WorkerConfig, None, kept)
-    assert (loaded.log_level, loaded.batch_tokens) == ("debug", 64)
-    assert (loaded.port, loaded.id, loaded.allowed_hosts) == (None, "", ("a", "b"))
-    assert (loaded.lora, loaded.projector) == ((), "")
+    assert loaded == config.WorkerConfig(log_level="debug", allowed_hosts=("a", "b"))
+
+
+def understood(argv: list[str]) -> config.WorkerConfig:
+    """What the worker's own command line makes of the arguments, with no environment."""
+    asked: list[Serving] = []
+    assert cli.run(argv[4:], asked.append) == 0
+    file, flags = asked[0].file("worker"), asked[0].flags("worker")
+    return config.load(config.WorkerConfig, file, {}, flags)
+
+
+def test_a_workers_memory_and_steps_are_the_hives_settings() -> None:
+    settings = HiveConfig(kv_tokens=9_000, speculate_tokens=4, batch_tokens=64)
+    made = understood(arguments(WISH, settings, "desk", parent=42))
+    assert (made.kv_tokens, made.speculate_tokens, made.batch_tokens) == (9_000, 4, 64)
+    made, default = understood(arguments(WISH, HiveConfig(), "desk", 42)), config.WorkerConfig()
+    for key in ("kv_tokens", "speculate_tokens", "batch_tokens", "queue_limit"):
+        assert getattr(made, key) == getattr(default, key)
+
+
+@pytest.mark.parametrize("text", ["port = 1\nkv_tokens = 5000", "nonsense = 1", "port ="])
+def test_a_hives_worker_reads_no_settings_file(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands in `worker.toml`."""
+    monkeypatch.setenv("RBEE_HOME", str(tmp_path))
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "worker.toml").write_text(text, "utf-8")
+    made = understood(arguments(WISH, HiveConfig(), "desk", parent=42))
+    assert (made.port, made.kv_tokens) == (None, 0)
 
 
 def test_lines_that_mean_something() -> None:

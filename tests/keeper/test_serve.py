@@ -60,6 +60,19 @@ def test_without_a_role_each_takes_its_own(capsys: pytest.CaptureFixture[str]) -
     assert "two ports" in refused(capsys, "--port", "1")
 
 
+def test_one_port_for_every_role_is_refused_by_its_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RBEE_PORT", "7001")
+    assert "RBEE_PORT is one port for every role" in refused(capsys)
+    assert "port" not in asked("--role", "queen").flags("queen")
+
+
+def test_a_hives_workers_are_told_how_to_compute() -> None:
+    serving = asked("--role", "hive", "--kv-tokens", "9000", "--batch-tokens", "64")
+    assert serving.flags("hive") == {"kv_tokens": "9000", "batch_tokens": "64"}
+
+
 def test_without_a_role_ports_come_from_the_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RBEE_QUEEN_URL", "http://127.0.0.1:7001")
     serving = asked("--hive-port", "7002")

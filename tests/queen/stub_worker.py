@@ -3,6 +3,7 @@
 It speaks the worker's HTTP API and sends real heartbeats. By flag it is slow (`--gap_s`), dies in
 the middle of an answer (`--die_after N` tokens), or never answers (`--deaf 1`).
 A prompt that begins with `fail:` is answered with a token and a `failed` event, `long:` with a 400,
+a schema for which it is `form:` with one that names it, an empty text to embed with another,
 `call:` with a tool call, `think:` with its second word as a thought. `--ranks 1` makes it a ranker:
 the more letters a document has, the better.
 """
@@ -36,7 +37,7 @@ from rbee.contracts.worker_api import (
     Tokens,
     Vectors,
 )
-from rbee.errors import PromptTooLong
+from rbee.errors import BadRequest, PromptTooLong
 from rbee.wire import server
 from rbee.wire.beats import Beater
 from rbee.wire.codec import decode
@@ -91,6 +92,8 @@ class StubWorker:
         text = prompt_of(infer)
         if text.startswith("long:"):
             raise PromptTooLong("The prompt has 9999 tokens, the context holds 4096.")
+        if text.startswith("form:"):
+            raise BadRequest("$.json_schema is not usable: no.", path="$.json_schema")
         log = EventLog()
         scope = anyio.CancelScope()
         self.busy += 1
@@ -158,6 +161,9 @@ class StubWorker:
 
     async def embed(self, request: Request) -> Response:
         embed: Embed = decode(await request.body(), Embed)
+        if "" in embed.input:
+            place = f"$.input[{embed.input.index('')}]"
+            raise BadRequest(f"{place} is empty.", path=place)
         rows = [[float(len(text)), 1.0, 2.0, 2.0] for text in embed.input]
         return reply(Vectors(model=self.model, vectors=rows, prompt_tokens=len(rows)))
 

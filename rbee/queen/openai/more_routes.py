@@ -8,10 +8,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from rbee.contracts.answers import InferAnswer
 from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import Tokenize, Tokens
 from rbee.queen.inference import Inference, check
-from rbee.queen.openai import messages, messages_answers, responses, responses_items
+from rbee.queen.openai import messages, messages_answers, places, responses, responses_items
 from rbee.queen.openai.dialect import ROOTS, anthropic_errors, openai_errors
 from rbee.queen.openai.messages_requests import CountRequest, MessagesRequest
 from rbee.queen.openai.messages_stream import MessageEvents
@@ -55,7 +56,7 @@ class MoreRoutes:
     async def responses(self, request: Request) -> Response:
         asked: ResponsesRequest = decode(await request.body(), ResponsesRequest)
         infer = responses.infer_of(asked)
-        job, created = self._start(infer), int(time.time())
+        job, created = self._start(infer, places.RESPONSES), int(time.time())
         if infer.stream:
             events = ResponseEvents(job.id, asked, created)
             return await streamed(self._jobs, job, request, events, NO_END)
@@ -65,7 +66,7 @@ class MoreRoutes:
     async def messages(self, request: Request) -> Response:
         asked: MessagesRequest = decode(await request.body(), MessagesRequest)
         infer = messages.infer_of(asked)
-        job = self._start(infer)
+        job = self._start(infer, places.MESSAGES)
         if infer.stream:
             events = MessageEvents(job.id, asked.model)
             return await streamed(self._jobs, job, request, events, NO_END)
@@ -78,9 +79,15 @@ class MoreRoutes:
         def question(own: str) -> Tokenize:
             return msgspec.structs.replace(messages.question_of(asked), model=own)
 
-        found = await self._questions.ask(request, asked.model, "/tokenize", Tokens, question)
+        with places.told_in(places.MESSAGES):
+            found = await self._questions.ask(request, asked.model, "/tokenize", Tokens, question)
         return reply({"input_tokens": found.count})
 
-    def _start(self, infer: Infer) -> Job:
-        check(infer)
-        return self._jobs.start("infer", lambda job: self._inference.run(infer, job))
+    def _start(self, infer: Infer, words: places.Words) -> Job:
+        async def run(job: Job) -> InferAnswer | None:
+            with places.told_in(words):
+                return await self._inference.run(infer, job)
+
+        with places.told_in(words):
+            check(infer)
+        return self._jobs.start("infer", run)

@@ -22,7 +22,7 @@ from rbee.contracts.worker_api import (
     Vectors,
 )
 from rbee.errors import Invalid
-from rbee.queen.openai import translate, vectors
+from rbee.queen.openai import places, translate, vectors
 from rbee.queen.openai.dialect import ROOTS, openai_errors
 from rbee.queen.openai.vector_requests import EmbeddingRequest, RerankRequest
 from rbee.queen.questions import Question, Questions
@@ -84,7 +84,8 @@ class QuestionRoutes:
             embed = Embed(model=worker.model, input=[asked.query, *documents])
             return Question("/v1/embed", Vectors, embed)
 
-        found = await self._questions.ask_as_fits(request, asked.model, question)
+        with places.told_in(places.RERANK):
+            found = await self._questions.ask_as_fits(request, asked.model, question)
         if isinstance(found, Ranks):
             return reply(vectors.by_model(found, asked))
         return reply(vectors.by_cosine(found, asked))

@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rbee import naming
+from rbee.contracts.answers import InferAnswer
 from rbee.contracts.operations import Infer
 from rbee.queen.inference import Inference, check
-from rbee.queen.openai import chat, completions, translate
+from rbee.queen.openai import chat, completions, places, translate
 from rbee.queen.openai.dialect import ROOTS, openai_errors
 from rbee.queen.openai.question_routes import QuestionRoutes
 from rbee.queen.openai.requests import ChatRequest, CompletionRequest, Sampling
@@ -53,7 +54,7 @@ class OpenAIRoutes:
     async def chat(self, request: Request) -> Response:
         asked: ChatRequest = decode(await request.body(), ChatRequest)
         infer = translate.chat(asked)
-        job, created = self._start([infer])
+        job, created = self._start([infer], places.CHAT)
         if infer.stream:
             chunks = chat.ChatChunks(job.id, asked.model, created, infer.n, _usage(asked))
             return await streamed(self._jobs, job, request, chunks)
@@ -63,7 +64,7 @@ class OpenAIRoutes:
     async def completions(self, request: Request) -> Response:
         asked: CompletionRequest = decode(await request.body(), CompletionRequest)
         infers = translate.completions(asked)
-        job, created = self._start(infers)
+        job, created = self._start(infers, places.COMPLETIONS)
         if infers[0].stream:
             n = sum(infer.n for infer in infers)
             chunks = completions.TextChunks(job.id, asked.model, created, n, _usage(asked))
@@ -71,11 +72,15 @@ class OpenAIRoutes:
         answer = completions.best(await whole(self._jobs, job, request), asked)
         return reply(completions.completion(answer, asked.model, created))
 
-    def _start(self, infers: Sequence[Infer]) -> tuple[Job, int]:
-        for infer in infers:
-            check(infer)
-        job = self._jobs.start("infer", lambda job: self._inference.run_all(infers, job))
-        return job, int(time.time())
+    def _start(self, infers: Sequence[Infer], words: places.Words) -> tuple[Job, int]:
+        async def run(job: Job) -> InferAnswer | None:
+            with places.told_in(words):
+                return await self._inference.run_all(infers, job)
+
+        with places.told_in(words):
+            for infer in infers:
+                check(infer)
+        return self._jobs.start("infer", run), int(time.time())
 
     async def models(self, request: Request) -> Response:
         entries = self._registry.view(time.monotonic()).entries

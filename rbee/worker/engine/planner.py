@@ -5,8 +5,7 @@
    worker, and nobody is let in beside it.
 2. Running sequences first, one token each; then prompts, in chunks, within what `pace` allows, the
    longest-waiting prompt first. A batch runs under one adapter: different ones take turns.
-3. Chunks stand in the order of their slots, and a gap between slots is filled with a token that is
-   forgotten again, or closed by a move: llama.cpp computes neighbours in one pass.
+3. `passes` puts the chunks in order; many gaps between slots are closed by a move.
 4. When the pool is full, what free slots keep goes first, then the newest sequence of the lowest
    priority: it keeps its tokens, waits again, and is computed anew. Nobody is let in until somebody
    has left.
@@ -22,16 +21,14 @@ from dataclasses import dataclass
 
 from rbee.worker.engine.backend import SCORED_TOKENS, Chunk
 from rbee.worker.engine.pace import Pace
+from rbee.worker.engine.passes import Part, laid_out
 from rbee.worker.engine.sequence import Sequence
 from rbee.worker.engine.slots import Edit, Slot, Slots, Trim
-
-FILLER = 0
-"""The token that fills a gap between slots; it is trimmed away after the step."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step computes: chunks in the order of their slots, and whose they are."""
+    """What one step computes: chunks in their order, and whose they are."""
 
     chunks: tuple[Chunk, ...] = ()
     owners: tuple[Sequence | None, ...] = ()
@@ -126,18 +123,19 @@ class Planner:
         ready = [s for s in ready if s.adapter == adapter]
         decoding = [s for s in ready if s.decoding]
         self._gather(decoding)
-        parts = [(s, self._checked(s, alone=len(ready) == 1)) for s in decoding]
+        parts: list[Part] = [(s, self._checked(s, alone=len(ready) == 1)) for s in decoding]
         room, rows = self.pace.allowance(len(decoding)), SCORED_TOKENS
-        prompts = []
+        prompts: list[Part] = []
         for sequence in sorted((s for s in ready if not s.decoding), key=lambda s: s.arrival):
             chunk = _prompt_chunk(sequence, room, rows)
             if chunk is not None:
                 prompts.append((sequence, chunk))
                 room -= chunk.cells
                 rows -= chunk.outputs if sequence.scored else 0
-        fillers = self._bridged([s for s, _ in parts], prompts)
-        everyone: list[tuple[Sequence | None, Chunk]] = [*parts, *prompts, *fillers]
-        everyone.sort(key=lambda entry: entry[1].slot)
+        everyone = [*parts, *prompts]
+        if not self._pooled:
+            lengths = [self._length_in(slot) for slot in self.slots]
+            everyone = laid_out(parts, prompts, lengths, self._context, fills=self._fills)
         return Batch(
             tuple(chunk for _, chunk in everyone),
             tuple(owner for owner, _ in everyone),
@@ -234,27 +232,13 @@ class Planner:
         if near:
             self.slots.move(outer, min(near, key=lambda s: s.used))
 
-    def _bridged(
-        self, decoding: list[Sequence], prompts: list[tuple[Sequence, Chunk]]
-    ) -> list[tuple[None, Chunk]]:
-        """Fillers for the gaps between decoding slots, when there are few."""
-        if not self._fills or len(decoding) < 2:
-            return []
-        taken = {s.slot for s in decoding} | {chunk.slot for _, chunk in prompts}
-        numbers = [s.slot for s in decoding]
-        gaps = [n for n in range(min(numbers), max(numbers)) if n not in taken]
-        lengths = [(n, self._length_in(self.slots[n])) for n in gaps]
-        if len(gaps) > _bearable(len(decoding)) or any(ln >= self._context for _, ln in lengths):
-            return []
-        return [(None, Chunk(number, length, [FILLER])) for number, length in lengths]
-
     @staticmethod
     def _length_in(slot: Slot) -> int:
         return len(slot.kept) if slot.owner is None else slot.owner.computed
 
 
 def _bearable(decoding: int) -> int:
-    """Gaps that cost less to fill than the pass that they would cause."""
+    """Gaps that may be filled step after step rather than closed by a move."""
     return max(1, decoding // 2)
 
 

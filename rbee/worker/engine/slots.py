@@ -86,6 +86,9 @@ class Slots:
     def __len__(self) -> int:
         return len(self._all)
 
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self._all)
+
     def __getitem__(self, number: int) -> Slot:
         return self._all[number]
 
