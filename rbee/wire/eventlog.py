@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rbee.contracts.events import AnyEvent, Done, Failed
 from rbee.errors import Gone
@@ -23,7 +24,8 @@ class EventLog:
     def __init__(self, ring: int = RING_EVENTS) -> None:
         self._ring: deque[AnyEvent] = deque(maxlen=ring)
         self._readers: list[asyncio.Future[None]] = []
-        """Those who wait. A future each: the cheapest way to be woken, which is once a token."""
+        """Those who wait."""
+        self._listeners: list[Callable[[], None]] = []
         self.total = 0
         """Events ever appended; the next one's number."""
         self.last: Done | Failed | None = None
@@ -48,7 +50,9 @@ class EventLog:
         self.wake()
 
     def wake(self) -> None:
-        """Let every reader that waits have a look."""
+        """Let every reader have a look: those who listen at once, those who wait soon."""
+        for listener in self._listeners:
+            listener()
         readers, self._readers = self._readers, []
         for reader in readers:
             if not reader.done():
@@ -73,6 +77,16 @@ class EventLog:
         """Return when event number `cursor` is there, or the log has ended."""
         while self.total <= cursor and self.last is None:
             await self.look()
+
+    @contextmanager
+    def heard_by(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Call `listener` at every `wake`, from within it: it must neither raise nor wait. The
+        cheapest way to be told, which is once a token."""
+        self._listeners = [*self._listeners, listener]
+        try:
+            yield
+        finally:
+            self._listeners = [known for known in self._listeners if known != listener]
 
     async def look(self) -> None:
         """Return at the next `wake`."""

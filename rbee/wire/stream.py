@@ -1,7 +1,8 @@
 """An event log as an HTTP answer that is closed by whoever sends it.
 
 1. Two tasks: one sends, one listens for the reader's leaving, which may come while nothing is sent.
-   A timer looks every few seconds whether they get on, so that no token needs one of its own.
+   A timer looks every few seconds whether they get on, so that no token needs one of its own; and
+   mostly no task wakes for a token either, for it is sent as it is written (`_push`).
 2. However the stream ends, `on_close` is called: that is where a slot is given back.
 3. A reader that takes nothing for `SEND_DEADLINE_S` is cut; idle connections get comments.
 """
@@ -61,6 +62,12 @@ class EventStream(Response):
         self._sending_since = 0.0
         """When the send began that has not ended yet; 0: there is none."""
         self._idle = False
+        self._turn: asyncio.Future[None] | None = None
+        """What the task waits for, while it has nothing to do."""
+        self._left: tuple[bytes, bool] | None = None
+        """What the task is to send, made already."""
+        self._broken: Exception | None = None
+        """What went wrong while nobody could raise it."""
         self._timer: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,16 +94,55 @@ class EventStream(Response):
         }
         await send(start)
         log = self._log
-        while True:
-            while log.total <= self._cursor and not log.ended and not self._idle:
-                await log.look()
-            body, more = self._next()
-            self._idle = False
-            self._sending_since = time.monotonic()
-            await direct({"type": "http.response.body", "body": body, "more_body": more})
-            self._sent, self._sending_since = time.monotonic(), 0.0
-            if not more:
+        with log.heard_by(lambda: self._push(direct)):
+            while True:
+                while not self._is_due():
+                    self._turn = asyncio.get_running_loop().create_future()
+                    await self._turn
+                    self._turn = None
+                if self._broken is not None:
+                    raise self._broken
+                body, more = self._left or self._next()
+                self._left, self._idle = None, False
+                self._sending_since = time.monotonic()
+                await direct({"type": "http.response.body", "body": body, "more_body": more})
+                self._sent, self._sending_since = time.monotonic(), 0.0
+                if not more:
+                    return
+
+    def _push(self, direct: Send) -> None:
+        """Send what is new from within the writer's `append`, when the task has nothing to do and
+        the server takes it without waiting: no task need wake for a token. Whatever is not as
+        simple as that is left to the task."""
+        turn = self._turn
+        if turn is None or turn.done():
+            return
+        if not (self._left or self._idle or self._log.ended):
+            if self._log.total <= self._cursor:
                 return
+            self._send_now(direct)
+        if self._is_due():
+            turn.set_result(None)
+
+    def _send_now(self, direct: Send) -> None:
+        """Send what is new, or leave it to the task in `_left`."""
+        try:
+            made = self._next()
+            sending = direct({"type": "http.response.body", "body": made[0], "more_body": made[1]})
+            if made[1]:
+                sending.send(None)  # type: ignore[attr-defined]
+            sending.close()  # type: ignore[attr-defined]
+            self._left = made  # it would wait for its reader before it writes: the task can
+        except StopIteration:
+            self._sent = time.monotonic()
+        except Exception as exc:
+            self._broken = exc
+
+    def _is_due(self) -> bool:
+        """Whether there is something for the task to do."""
+        if self._left or self._idle or self._broken or self._log.ended:
+            return True
+        return self._log.total > self._cursor
 
     def _next(self) -> tuple[bytes, bool]:
         """The next bytes, and whether more will follow."""

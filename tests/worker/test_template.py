@@ -18,7 +18,8 @@ from rbee.contracts.chat import (
     Tool,
 )
 from rbee.errors import BadRequest
-from rbee.worker.template import MAX_CHARACTERS, MAX_EXTRA_BYTES, RENDER_LIMIT_S, ChatTemplate
+from rbee.worker.sandbox import MAX_CHARACTERS
+from rbee.worker.template import MAX_EXTRA_BYTES, RENDER_LIMIT_S, ChatTemplate
 
 BEE = bee.path().with_name("chat_template.jinja").read_text("utf-8")
 HELLO = [Message("user", "Hello")]
