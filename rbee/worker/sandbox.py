@@ -10,7 +10,7 @@ import ctypes
 import functools
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from jinja2 import TemplateError, nodes
@@ -54,10 +54,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def call(self, context: Context, made: Any, /, *args: Any, **kwargs: Any) -> Any:
-        _check(
-            getattr(made, "__name__", "a call"), (getattr(made, "__self__", None), *args), kwargs
-        )
+        inner = getattr(made, "__wrapped__", made)  # jinja2 wraps a string's own `format`
+        name, owner = getattr(inner, "__name__", ""), getattr(inner, "__self__", None)
+        _check(name, (owner, *args), kwargs)
         return super().call(context, made, *args, **kwargs)
+
+    def joined(self, parts: Iterable[object]) -> str:
+        """What `~` makes."""
+        texts = [str(part) for part in parts]
+        if sum(map(len, texts)) > MAX_CHARACTERS:
+            raise TemplateError("the result of '~' would be too large")
+        return "".join(texts)
 
 
 def bounded(name: str, made: Callable[..., Any]) -> Callable[..., Any]:

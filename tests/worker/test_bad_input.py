@@ -83,7 +83,7 @@ def test_half_a_character_is_a_400(bee_worker: Started, field: str, half: str) -
         ({"prompt": "a", "cache_salt": "s" * 257}, 422, "cache_salt"),
         ({"prompt": "a", "chat_template_kwargs": {}}, 422, "chat_template_kwargs"),
         ({"prompt": "a", "regex": "("}, 400, "regex"),
-        ({"prompt": "a", "regex": "a", "json_schema": {}}, 422, None),
+        ({"prompt": "a", "regex": "a", "json_schema": {}}, 422, "regex"),
         ({"messages": CHAT, "chat_template_kwargs": {"messages": 1}}, 400, "chat_template_kwargs"),
         ({"messages": CHAT, "chat_template_kwargs": {"x": LONG}}, 400, "chat_template_kwargs"),
         ({"messages": CHAT, "suffix": "b"}, 422, "suffix"),
