@@ -313,7 +313,8 @@ def test_one_call_that_no_watchdog_could_end_is_refused_before(source: str) -> N
 
 def test_ordinary_filters_and_formats_work_as_ever() -> None:
     source = (
-        "{{ 'x'|center(5) }}|{{ '%05d' % 7 }}|{{ '{:>4}'.format(1) }}|{{ 'a' ~ messages[0].content ~ 'b' }}|"
+        "{{ 'x'|center(5) }}|{{ '%05d' % 7 }}|{{ '{:>4}'.format(1) }}|"
+        "{{ 'a' ~ messages[0].content ~ 'b' }}|"
         "{{ [1, 2]|tojson(indent=2) }}|{{ 'aa'|replace('a', 'b') }}|{{ range(3)|list }}"
     )
     found = ChatTemplate(source, "", "").render([Message(role="user", content="hi")])
