@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rbee.contracts.operations import Infer
 from rbee.worker.engine.backend import Row
-from rbee.worker.engine.sampling import Sampler, Sampling, best_token, best_tokens, uniform
+from rbee.worker.engine.sampling import Sampler, Sampling, best_token, uniform
 from tests.worker.echo import EchoVocabulary
 
 FINITE = st.one_of(st.floats(-30, 30, width=32), st.integers(-3, 3).map(float))
@@ -147,12 +147,6 @@ def test_a_penalty_without_a_window_is_none() -> None:
         Sampling(dry_multiplier=9.0, dry_penalty_last_n=0),
     ):
         assert Sampler(params, 0, [], EchoVocabulary()).greedy
-
-
-@given(st.lists(ODD_ROWS.map(lambda r: (r * 20)[:40]), min_size=1, max_size=5))
-def test_many_rows_at_once_are_each_alone(rows: list[list[float]]) -> None:
-    table = np.array(rows, np.float32)
-    assert best_tokens(table.copy()) == [best_token(row) for row in table.copy()]
 
 
 LOGS = np.log([0.3, 0.15, 0.5, 0.05]).tolist()

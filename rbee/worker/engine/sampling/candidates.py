@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from rbee.worker.engine.backend import Row, Rows
+from rbee.worker.engine.backend import Row
 from rbee.worker.engine.sampling.penalties import LARGEST
 
 Places = NDArray[np.intp]
@@ -28,14 +28,6 @@ def best_token(row: Row) -> int:
         mend(row)
         token = int(row.argmax())
     return token
-
-
-def best_tokens(rows: Rows) -> list[int]:
-    """The likeliest token of each row."""
-    tokens: list[int] = rows.argmax(axis=1).tolist()
-    if np.isnan(rows[np.arange(len(rows)), tokens]).any():
-        return [best_token(row) for row in rows]
-    return tokens
 
 
 def mend(row: Row) -> None:

@@ -57,8 +57,7 @@ class Sampler:
 
     @property
     def greedy(self) -> bool:
-        """Whether `pick` is `best_token` of the row as it is: many rows may then be done at once
-        (`best_tokens`)."""
+        """Whether `pick` is `best_token` of the row as it is."""
         return self._params.sharp and self._bias is None and not self._looks_back
 
     def pick(self, row: Row, answer: Sequence[int]) -> int:
