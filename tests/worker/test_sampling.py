@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rbee.contracts.operations import Infer
 from rbee.worker.engine.backend import Row
-from rbee.worker.engine.sampling import Sampler, Sampling, best_token, uniform
+from rbee.worker.engine.sampling import Sampler, Sampling, uniform
 from tests.worker.echo import EchoVocabulary
 
 FINITE = st.one_of(st.floats(-30, 30, width=32), st.integers(-3, 3).map(float))
