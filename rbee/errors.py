@@ -4,7 +4,8 @@
     |-- BadRequest                 400 bad_request            the request makes no sense
     |   |-- NotJson                400 invalid_json
     |   |-- PromptTooLong          400 context_length_exceeded
-    |   `-- BadModelFile           400 bad_model_file         not a GGUF, or a broken one
+    |   |-- BadModelFile           400 bad_model_file         not a GGUF, or a broken one
+    |   `-- Poisonous              400 poison_request         it killed every worker that tried it
     |-- Forbidden                  403 forbidden              wrong Host or Origin header
     |-- NotFound                   404 not_found
     |   |-- ModelNotFound          404 model_not_found
@@ -31,6 +32,7 @@
     |   |-- NoHive                 503 no_hive
     |   |-- SpawnFailed            503 spawn_failed
     |   |-- PortInUse              503 port_in_use
+    |   |-- Draining               503 draining               it finishes what it has, and no more
     |   `-- ServerGone             503 server_unreachable     nothing answers at that address
     |-- Late                       504 deadline_exceeded
     `-- Usage                      400 usage                  wrong flags or settings; exit code 2
@@ -73,6 +75,10 @@ class PromptTooLong(BadRequest):
 
 class BadModelFile(BadRequest):
     code = "bad_model_file"
+
+
+class Poisonous(BadRequest):
+    code = "poison_request"
 
 
 class Forbidden(RbeeError):
@@ -177,6 +183,10 @@ class SpawnFailed(Unavailable):
 
 class PortInUse(Unavailable):
     code = "port_in_use"
+
+
+class Draining(Unavailable):
+    code = "draining"
 
 
 class ServerGone(Unavailable):

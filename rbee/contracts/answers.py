@@ -46,6 +46,8 @@ class InferAnswer(Struct, kw_only=True):
     usage: Usage
     timings: Timings
     prompt: Prompted | None = None
+    migrations: int = 0
+    """How often another worker had to go on with the answer."""
 
 
 class Spawned(Struct):
@@ -63,6 +65,13 @@ class Deleted(Struct):
     """The answer to `worker_process_delete` and `model_delete`: what is gone."""
 
     deleted: str
+
+
+class Drained(Struct):
+    """The answer to `hive_drain`: the workers that are gone."""
+
+    hive_id: str
+    workers: list[str]
 
 
 class ModelEntries(Struct):

@@ -93,6 +93,21 @@ class Token(Event, tag="token", omit_defaults=True):
     """Calls that are now complete, when tools were offered; their text is not in `text`."""
     reasoning: str = ""
     """What a reasoning model thinks before it answers; it is not in `text`."""
+    finish: FinishReason | None = None
+    """The choice ends with this event, and why."""
+    stop: str | None = None
+    """The stop string that ended the choice, when one did."""
+
+
+class Moved(Event, tag="moved"):
+    """The worker that wrote this answer was lost; another one goes on where it stopped. Nothing
+    that was said is said again."""
+
+    worker_id: str
+    """Who was lost."""
+    why: str
+    migrations: int
+    """How often this answer has moved, this time included."""
 
 
 class Done(Event, tag="done"):
@@ -109,6 +124,8 @@ class Done(Event, tag="done"):
     """The stop string that ended each choice; null where none did, and empty where nobody knows."""
     result: dict[str, Any] | None = None
     """What the operation answers, for operations other than `infer`."""
+    migrations: int = 0
+    """How often another worker had to go on with the answer."""
 
 
 class Failed(Event, tag="failed", omit_defaults=True):
@@ -121,4 +138,4 @@ class Failed(Event, tag="failed", omit_defaults=True):
     retry_after_s: float = 0.0
 
 
-AnyEvent = Queued | Progress | Prompt | Token | Done | Failed
+AnyEvent = Queued | Progress | Prompt | Token | Moved | Done | Failed

@@ -11,7 +11,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from rbee.contracts.limits import JobId, Name, Port, Sha256, Slots
+from rbee.contracts.limits import JobId, Name, Pid, Port, Sha256, Slots
 from rbee.contracts.operations import Accelerator
 
 FileKind = Literal["model", "adapter", "projector"]
@@ -101,6 +101,10 @@ class WorkerBeat(Struct, tag_field="from", tag="worker", kw_only=True):
     """Engine steps so far: liveness is work done."""
     step_age_s: float
     """How long the current step has been running; 0 when idle."""
+    step_limit_s: float = 0.0
+    """How long a step may take on this worker, by what steps took so far; one that takes longer is
+    wedged. 0: it cannot tell."""
+    pid: Pid | None = None
     embeds: bool = False
     generates: bool = True
     """False for models that only make vectors or scores."""

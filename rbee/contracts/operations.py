@@ -30,6 +30,7 @@ from rbee.contracts.limits import (
     PromptText,
     RepeatPenalty,
     Salt,
+    Seconds,
     Seed,
     Slots,
     Stops,
@@ -158,11 +159,24 @@ class WorkerProcessGet(Operation, tag="worker_process_get", omit_defaults=True):
 
 
 class WorkerProcessDelete(Operation, tag="worker_process_delete", omit_defaults=True):
-    """Stop a worker and forget it."""
+    """Stop a worker and forget it. With `drain` it takes no new request and first finishes what it
+    has, for `drain_s` at most; what is not finished then goes on elsewhere."""
 
     hive_id: Name | None = None
     worker_id: Name | None = None
     pid: Pid | None = None
+    drain: bool = False
+    drain_s: Seconds | None = None
+    """Left out: the hive's own `drain_s`."""
+
+
+class HiveDrain(Operation, tag="hive_drain", omit_defaults=True):
+    """Empty a hive: it starts no worker any more, and those it has are deleted with `drain`. Answers
+    when the last one is gone. `undo` lets it take work again."""
+
+    hive_id: Name | None = None
+    drain_s: Seconds | None = None
+    undo: bool = False
 
 
 class ModelDownload(Operation, tag="model_download", omit_defaults=True):
@@ -194,6 +208,7 @@ HiveOperation = (
     | WorkerProcessList
     | WorkerProcessGet
     | WorkerProcessDelete
+    | HiveDrain
     | ModelDownload
     | ModelList
     | ModelGet

@@ -1,4 +1,9 @@
-"""What a worker alone is asked, beside `Infer`: vectors and tokens."""
+"""What a worker alone is asked: to generate, as a queen asks it; vectors and tokens.
+
+A queen keeps no answer that a worker could not go on with: what she would need when that worker
+dies, the worker tells her first (`Begun`), and she hands it to the next one (`Resume`). A queen who
+dies herself leaves the answer running; the next queen learns all of it by attaching.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,69 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from rbee.contracts.chat import Messages, Tools
-from rbee.contracts.limits import ModelRef, PromptIds, PromptText, TokenId
+from rbee.contracts.events import AnyEvent, FinishReason
+from rbee.contracts.limits import ModelRef, PromptIds, PromptText, Seconds, TokenId
+from rbee.contracts.operations import Infer
+
+MAX_RESUME_EVENTS = 16_384
+"""As many as a log keeps."""
+
+
+class Written(Struct, omit_defaults=True):
+    """What a choice has said so far: the ids that its token events told."""
+
+    token_ids: Annotated[list[TokenId], Meta(max_length=1_048_576)] = []
+    finish: FinishReason | None = None
+    """Set when the choice is complete."""
+    stop: str | None = None
+
+
+class Resume(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """An answer that another worker has begun; this one goes on behind it."""
+
+    written: Annotated[list[Written], Meta(min_length=1, max_length=128)]
+    """One for each choice."""
+    prompt_ids: PromptIds | None = None
+    """The prompt as the first worker read it; left out where it holds pictures."""
+    first: int = 0
+    """The number of the first of `events`."""
+    events: Annotated[list[AnyEvent], Meta(max_length=MAX_RESUME_EVENTS)] = []
+    """What the answer's readers were given so far, as far as it is kept: the worker's log begins
+    with them, so that it is the answer's whole log and its numbers stay true."""
+    prompted: bool = False
+    """The prompt was echoed already."""
+    migrations: int = 0
+
+
+class Generate(Infer, tag="infer", omit_defaults=True):
+    """`POST /v1/infer` of a worker: an `infer`, and what only a queen says."""
+
+    resume: Resume | None = None
+    orphan_grace_s: Seconds = 0.0
+    """How long the answer goes on without a reader, so that a queen who was restarted, or another
+    one, can attach to it. 0: closing the stream cancels it. A queen always names her job, and the
+    stream then begins with `Begun`."""
+
+
+class Begun(Struct, tag_field="type", tag="begun", omit_defaults=True, kw_only=True):
+    """The first thing a worker tells a queen of an answer; it has no number and no reader of the
+    answer gets it."""
+
+    worker_id: str
+    sha256: str
+    infer: Infer | None = None
+    """The request, for a queen who attaches to an answer that she did not ask for."""
+    prompt_ids: list[int] | None = None
+    """None where it holds pictures."""
+    written: list[Written] = []
+    """What was said before the first event that follows."""
+    first: int = 0
+    """The number of the event that follows."""
+    migrations: int = 0
+
+
+WorkerEvent = AnyEvent | Begun
+"""What a worker's stream holds."""
 
 EmbedInput = Annotated[list[PromptText | PromptIds], Meta(min_length=1, max_length=2_048)]
 
