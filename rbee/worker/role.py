@@ -181,6 +181,8 @@ class _Viewer:
             context=service.model.context,
             step=engine.steps,
             step_age_s=round(engine.step_age_s, 3),
+            step_limit_s=round(engine.step_limit_s, 3),
+            pid=self._process.pid,
             embeds=service.model.embeds,
             generates=service.model.generates,
             ranks=service.model.pairs is not None,

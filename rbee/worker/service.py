@@ -35,6 +35,7 @@ from rbee.contracts.worker_api import (
 )
 from rbee.errors import (
     Cancelled,
+    Draining,
     Late,
     ModelNotFound,
     Overloaded,
@@ -73,6 +74,9 @@ class Service:
         self._looking = CapacityLimiter(LOOKING)
         self._closed = ""
         """Why nothing is taken any more."""
+        self._draining = False
+        self._left = asyncio.Event()
+        """Set when something has ended."""
         self._loop = asyncio.get_running_loop()
         self._engine: Engine | None = None
         self._pooled = Pooled(model, lambda command: self.engine.send(command))
@@ -156,6 +160,16 @@ class Service:
         self._check_model(request.model)
         return Text(self.model.id, await run_sync(self.model.detokenize, request.tokens))
 
+    def drain(self) -> None:
+        """Take no more; what runs goes on. Idempotent."""
+        self._draining = True
+
+    async def drained(self) -> None:
+        """Return when nothing runs any more."""
+        while self._tickets or self._without_ticket:
+            self._left = asyncio.Event()
+            await self._left.wait()
+
     def close(self, reason: str) -> None:
         """End every request and take no more: the worker stops, or its engine has died."""
         self._closed = reason
@@ -175,6 +189,7 @@ class Service:
             yield
         finally:
             self._without_ticket -= 1
+            self._left.set()
 
     def _limiter(self, messages: Sequence[Message] | None) -> CapacityLimiter | None:
         """None is the one that all share."""
@@ -183,6 +198,8 @@ class Service:
     def _check_open(self) -> None:
         if self._closed:
             raise WorkerGone(self._closed)
+        if self._draining:
+            raise Draining("This worker finishes what it has, and takes no more.", retry_after_s=1.0)
 
     def _starts(self, key: str, infer: Infer, prepared: Prepared) -> list[Start]:
         return [Start(self._writer(key, choice, infer, prepared)) for choice in range(infer.n)]
@@ -246,6 +263,7 @@ class Service:
     def _release(self, ticket: Ticket) -> None:
         if ticket.deadline is not None:
             ticket.deadline.cancel()
+        self._left.set()
         self.poke()
 
     def _deliver(self, updates: list[Update]) -> None:

@@ -105,6 +105,11 @@ class Engine:
         began = self._step_began
         return time.monotonic() - began if began else 0.0
 
+    @property
+    def step_limit_s(self) -> float:
+        """How long the current step may take before it counts as wedged; 0 when that is unknown."""
+        return 0.0
+
     def step(self) -> None:
         self._admit()
         batch = self._decode()
