@@ -171,8 +171,8 @@ class WorkerProcessDelete(Operation, tag="worker_process_delete", omit_defaults=
 
 
 class HiveDrain(Operation, tag="hive_drain", omit_defaults=True):
-    """Empty a hive: it starts no worker any more, and those it has are deleted with `drain`. Answers
-    when the last one is gone. `undo` lets it take work again."""
+    """Empty a hive: it starts no worker any more, and those it has are deleted with `drain`; the
+    answer comes when the last one is gone. `undo` lets it take work again."""
 
     hive_id: Name | None = None
     drain_s: Seconds | None = None

@@ -28,7 +28,7 @@ from rbee.wire.jobroutes import (
     wants_events,
     whole,
 )
-from rbee.wire.jobs import Jobs
+from rbee.wire.jobs import Jobs, Wanted
 from rbee.wire.openapi import Endpoint
 from rbee.wire.replies import reply
 from rbee.wire.stream import as_events
@@ -67,7 +67,7 @@ class HiveRoutes:
         job = self._jobs.start(
             str(type(operation).__struct_config__.tag),
             lambda job: self._operations.run(operation, job),
-            detached=wants_async(request),
+            Wanted(detached=wants_async(request)),
         )
         if job.detached:
             return accepted(job)

@@ -1,8 +1,4 @@
-"""One request from its arrival to its last event: lease, relay, and again when a worker was lost.
-
-A worker that is gone before it said anything costs the client only time: another is tried, at most
-`ATTEMPTS` in all. Once tokens are out, starting anew would say them twice: the answer fails.
-"""
+"""`infer` as a job: one prompt or several, streamed or whole, within its deadline."""
 
 from __future__ import annotations
 
@@ -12,50 +8,57 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 
 from rbee.contracts.answers import InferAnswer
-from rbee.contracts.chat import ImagePart
-from rbee.contracts.events import AnyEvent, Done, Prompt, Token, Usage
+from rbee.contracts.events import AnyEvent, Done, Token
+from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
-from rbee.errors import Cancelled, Invalid, Late, RbeeError, WorkerGone
-from rbee.queen.dispatch import Dispatch
+from rbee.contracts.worker_api import Begun
+from rbee.errors import Cancelled, Invalid, Late, RbeeError
 from rbee.queen.metrics import Metrics
-from rbee.queen.registry import Registry
+from rbee.queen.pursuit import Pursuit
 from rbee.queen.relay import Emit, Relay
-from rbee.queen.scheduler import Need
-from rbee.wire.fold import Fold, reason_of
+from rbee.queen.several import echoed, joined, moved
+from rbee.wire.fold import Fold
 from rbee.wire.http import Http
 from rbee.wire.jobs import Job
 
-ATTEMPTS = 3
 Run = Callable[[Infer, Job, Emit], Awaitable[Done]]
 
 
 class Inference:
-    """Runs `infer` as a job."""
+    """Runs `infer` as a job. A worker keeps what it writes for this queen for `grace_s` when she is
+    gone."""
 
-    def __init__(
-        self, registry: Registry, dispatch: Dispatch, http: Http, metrics: Metrics
-    ) -> None:
-        self._registry = registry
-        self._dispatch = dispatch
+    def __init__(self, pursuit: Pursuit, http: Http, metrics: Metrics, grace_s: float) -> None:
+        self._pursuit = pursuit
         self._http = http
         self._metrics = metrics
+        self.grace_s = grace_s
 
     async def run(self, infer: Infer, job: Job) -> InferAnswer | None:
         """Emit the answer's events into `job`; returns it folded when it was asked for whole."""
-        return await self._fold([infer], job, self._counted)
+        return await self._fold([infer], job, self._alone)
 
     async def run_all(self, infers: Sequence[Infer], job: Job) -> InferAnswer | None:
         """Several prompts as one answer: the choices of each follow those of the one before, and
         each begins with the prompt itself where that is to be echoed."""
-        return await self._fold(infers, job, self._told)
+        plain = len(infers) == 1 and not infers[0].echo
+        return await self._fold(infers, job, self._alone if plain else self._told)
+
+    async def take_over(self, begun: Begun, infer: Infer, worker: WorkerBeat, job: Job) -> None:
+        """An answer that another queen had asked `worker` for, from where its log begins."""
+        relay = Relay(self._http, infer, job.id, _into(job), job.log, self.grace_s)
+        relay.take_over(begun)
+        job.migrations = relay.migrations
+        job.emit(await self._pursuit.finish(relay, infer, job, None, writing=worker))
 
     async def _fold(self, infers: Sequence[Infer], job: Job, run: Run) -> InferAnswer | None:
         fold = None if infers[0].stream else Fold(sum(i.n for i in infers))
+        out = _into(job)
 
         def emit(events: Sequence[AnyEvent]) -> None:
             if fold is not None:
                 fold.add(events)
-            job.emit(*events)
+            out(events)
 
         if len(infers) == 1:
             done = await run(infers[0], job, emit)
@@ -64,8 +67,16 @@ class Inference:
         job.emit(done)
         return fold.answer(job.id, done) if fold is not None else None
 
+    async def _alone(self, infer: Infer, job: Job, emit: Emit) -> Done:
+        """The job's log is this answer's."""
+        clocked = _Clocked(emit, self._metrics)
+        relay = Relay(self._http, infer, job.id, clocked, job.log, self.grace_s)
+        return await self._counted(infer, job, clocked, relay)
+
     async def _told(self, infer: Infer, job: Job, emit: Emit) -> Done:
-        return await self._counted(infer, job, echoed(emit, infer.n))
+        """The job's log is made of this answer, and perhaps of others."""
+        clocked = _Clocked(echoed(emit, infer.n), self._metrics)
+        return await self._counted(infer, job, clocked, Relay(self._http, infer, job.id, clocked))
 
     async def _side_by_side(self, infers: Sequence[Infer], job: Job, emit: Emit, run: Run) -> Done:
         ends: dict[int, Done] = {}
@@ -86,56 +97,33 @@ class Inference:
             raise errors[0]
         return joined([(ends[i], infers[i].n) for i in range(len(infers))])
 
-    async def _counted(self, infer: Infer, job: Job, emit: Emit) -> Done:
+    async def _counted(self, infer: Infer, job: Job, clocked: _Clocked, relay: Relay) -> Done:
         """Run it, and tell the metrics how it went."""
-        clocked = _Clocked(emit, self._metrics)
-        outcome = Cancelled.code
+        clocked.model, outcome = lambda: relay.model, Cancelled.code
         try:
-            done = await self._within_deadline(infer, job, clocked)
+            done = await self._within_deadline(infer, job, relay)
             outcome = "ok"
             return done
         except RbeeError as exc:
             outcome = exc.code
             raise
         finally:
-            self._metrics.ended(clocked.model, outcome)
+            self._metrics.ended(relay.model, outcome)
 
-    async def _within_deadline(self, infer: Infer, job: Job, clocked: _Clocked) -> Done:
+    async def _within_deadline(self, infer: Infer, job: Job, relay: Relay) -> Done:
         if infer.deadline_ms is None:
-            return await self._attempt(infer, job, clocked, None)
+            return await self._pursuit.finish(relay, infer, job, None)
         limit_s = infer.deadline_ms / 1_000
         with anyio.move_on_after(limit_s):
-            return await self._attempt(infer, job, clocked, time.monotonic() + limit_s)
+            return await self._pursuit.finish(relay, infer, job, time.monotonic() + limit_s)
         raise Late(f"The answer was not complete within {infer.deadline_ms} ms.")
 
-    async def _attempt(self, infer: Infer, job: Job, clocked: _Clocked, ends: float | None) -> Done:
-        need = need_of(infer)
-        relay = Relay(self._http, infer, job.id, clocked)
-        for attempt in range(1, ATTEMPTS + 1):
-            async with self._dispatch.lease(need, job.emit, infer.priority) as worker:
-                clocked.model = worker.model
-                try:
-                    return await relay.run(worker, _left_ms(ends))
-                except WorkerGone:
-                    self._registry.suspect(worker.id, worker.incarnation)
-                    if relay.tokens or attempt == ATTEMPTS:
-                        raise
-        raise AssertionError("the last attempt returns or raises")
 
+def _into(job: Job) -> Emit:
+    def emit(events: Sequence[AnyEvent]) -> None:
+        job.emit(*events)
 
-def need_of(infer: Infer) -> Need:
-    """What a request asks of the fleet."""
-    contents = [message.content for message in infer.messages or ()]
-    sees = any(isinstance(p, ImagePart) for c in contents if isinstance(c, list) for p in c)
-    return Need(
-        infer.model,
-        infer.hive_id,
-        infer.worker_id,
-        infer.device,
-        infer.lora,
-        sees,
-        generates=True,
-    )
+    return emit
 
 
 class _Clocked:
@@ -146,71 +134,13 @@ class _Clocked:
         self._metrics = metrics
         self._began = time.monotonic()
         self._waiting = True
-        self.model = ""
+        self.model: Callable[[], str] = lambda: ""
 
     def __call__(self, events: Sequence[AnyEvent]) -> None:
         if self._waiting and any(isinstance(event, Token) for event in events):
             self._waiting = False
-            self._metrics.first_token(self.model, time.monotonic() - self._began)
+            self._metrics.first_token(self.model(), time.monotonic() - self._began)
         self._emit(events)
-
-
-def _left_ms(ends: float | None) -> int | None:
-    return None if ends is None else max(1, int((ends - time.monotonic()) * 1_000))
-
-
-def moved(emit: Emit, first: int) -> Emit:
-    """`emit` for a prompt whose choices begin at number `first`."""
-
-    def emit_moved(events: Sequence[AnyEvent]) -> None:
-        for event in events:
-            if isinstance(event, Token):
-                event.choice += first
-        emit(events)
-
-    return emit_moved
-
-
-def echoed(emit: Emit, n: int) -> Emit:
-    """`emit` with the prompt as the first text of each choice."""
-
-    def emit_echoed(events: Sequence[AnyEvent]) -> None:
-        told: list[AnyEvent] = []
-        for event in events:
-            if isinstance(event, Prompt):
-                told += [_prompt_of(event, choice) for choice in range(n)]
-            else:
-                told.append(event)
-        emit(told)
-
-    return emit_echoed
-
-
-def _prompt_of(event: Prompt, choice: int) -> Token:
-    """It holds no new tokens: `token_ids` are the completion's alone."""
-    return Token(index=0, text=event.text, token_ids=[], choice=choice, logprobs=event.logprobs)
-
-
-def joined(ends: Sequence[tuple[Done, int]]) -> Done:
-    """One end for several prompts, each with how many choices it had."""
-    reasons = [reason_of(done, i) for done, n in ends for i in range(n)]
-    stops = [d.stops[i] if i < len(d.stops) else None for d, n in ends for i in range(n)]
-    last = ends[-1][0]
-    return Done(
-        finish_reason=reasons[0],
-        finish_reasons=reasons,
-        stops=stops if any(stops) else [],
-        usage=Usage(
-            sum(d.usage.prompt_tokens for d, _ in ends),
-            sum(d.usage.completion_tokens for d, _ in ends),
-            sum(d.usage.cached_tokens for d, _ in ends),
-            sum(d.usage.reasoning_tokens for d, _ in ends),
-        ),
-        timings=last.timings,
-        worker_id=last.worker_id,
-        model=last.model,
-        sha256=last.sha256,
-    )
 
 
 def check(infer: Infer) -> None:

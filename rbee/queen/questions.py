@@ -14,7 +14,6 @@ from starlette.requests import Request
 from rbee.contracts.fleet import WorkerBeat
 from rbee.errors import Late, RbeeError
 from rbee.queen.dispatch import Dispatch
-from rbee.queen.inference import ATTEMPTS
 from rbee.queen.registry import Registry
 from rbee.queen.relay import broke, gone
 from rbee.queen.scheduler import Need
@@ -23,6 +22,7 @@ from rbee.wire.http import Http
 
 T = TypeVar("T")
 ANSWER_S = 300.0
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""One worker's stream, passed on. Knows nothing of queues: it is handed a leased worker.
+"""One answer, passed on from whichever workers write it. Knows nothing of queues: it is handed a
+leased worker.
 
-Whatever breaks the stream is `WorkerGone`: a refused connection, a reset, silence, an end without
-`done`. What the worker itself says (its error answer, its `failed` event) is raised as it is.
-`Relay.tokens` counts what went out, so that the caller knows whether another worker may begin
-anew; every token event carries its index and ids, so that one may also go on.
+1. Whatever breaks the stream is `WorkerGone`: a refused connection, a reset, silence, an end
+   without `done`. What the worker itself says (its error answer, its `failed` event) is raised.
+2. What the next worker needs to go on is kept here: the prompt's ids, and what each choice has
+   said. A token that is not the next one is never passed on.
+3. A connection that broke to a worker that still answers is made again: nothing is computed anew.
 """
 
 from __future__ import annotations
@@ -11,54 +13,144 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
+import anyio
 
 from rbee.contracts.events import AnyEvent, Done, Failed, Prompt, Token
 from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
+from rbee.contracts.worker_api import Begun, Generate, Resume, WorkerEvent, Written
 from rbee.errors import Late, RbeeError, Unavailable, Upstream, WorkerGone
+from rbee.wire.eventlog import EventLog
 from rbee.wire.http import Http
 from rbee.wire.jobroutes import JOB_HEADER
 from rbee.wire.problems import from_failed
 
 DEADLINE_SLACK_MS = 500
 """The queen keeps the deadline herself; the worker is told a little more, as a safety net."""
+REATTACH_S = 1.0
+"""How long a worker whose connection broke is given to take another."""
+CANCEL_S = 2.0
 Emit = Callable[[Sequence[AnyEvent]], None]
 
 
 class Relay:
-    """Streams `infer` from one worker after the other, until one has said `done`."""
+    """Streams `infer` from one worker after the other, until one has said `done`.
 
-    def __init__(self, http: Http, infer: Infer, job_id: str, emit: Emit) -> None:
+    `log` is the job's own, when the answer is all that is in it: then it is the worker's too,
+    number by number, and outlives this queen by `grace_s`.
+    """
+
+    def __init__(
+        self,
+        http: Http,
+        infer: Infer,
+        job_id: str,
+        emit: Emit,
+        log: EventLog | None = None,
+        grace_s: float = 0.0,
+    ) -> None:
         self._http = http
         self._infer = infer
-        self._headers = {JOB_HEADER: job_id}
+        self._job_id = job_id
         self._emit = emit
+        self._log = log
+        self._grace_s = grace_s if log is not None else 0.0
+        self._written = [Written() for _ in range(infer.n)]
+        self._prompt_ids: list[int] | None = None
         self._prompted = False
-        self.tokens = 0
-        """Token events passed on so far, from whichever worker."""
+        self._heard: Callable[[], None] | None = None
+        self.migrations = 0
+        self.sha256 = ""
+        """Of the model that has begun to answer."""
+        self.model = ""
+        """Its name."""
 
     def __repr__(self) -> str:
-        return f"<Relay {self._headers[JOB_HEADER]} {self.tokens} token events>"
+        return f"<Relay {self._job_id} {self.tokens} tokens, {self.migrations} migrations>"
+
+    @property
+    def tokens(self) -> int:
+        """Passed on so far, from whichever worker."""
+        return sum(len(choice.token_ids) for choice in self._written)
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was said, so that another worker must go on and not begin."""
+        return self._prompted or any(c.token_ids or c.finish for c in self._written)
+
+    @property
+    def length(self) -> int:
+        """Tokens that a worker which goes on must have room for, as far as known."""
+        return len(self._prompt_ids or ()) + max(len(c.token_ids) for c in self._written)
+
+    def take_over(self, begun: Begun) -> None:
+        """Another queen had asked for this answer, and passed on what was said so far."""
+        self._written = begun.written or self._written
+        self._prompt_ids, self.sha256 = begun.prompt_ids, begun.sha256
+        self._prompted = self._infer.echo and begun.first > 0
+        self.migrations = begun.migrations
+
+    def meet(self, worker: WorkerBeat, heard: Callable[[], None]) -> None:
+        """Who will write next; `heard` is called at his first words."""
+        self.model, self._heard = worker.model, heard
+        if not self.begun:
+            self.sha256 = worker.sha256
 
     async def run(self, worker: WorkerBeat, deadline_ms: int | None) -> Done:
-        """Emit the worker's events as they come, batch by batch; returns the last, unemitted."""
-        body = addressed(self._infer, worker, deadline_ms)
-        try:
-            last = await self._pass_on(f"{worker.url}/v1/infer", body)
-        except RbeeError as exc:
-            if broke(exc):
-                raise gone(worker, exc.message) from exc
-            raise
-        if isinstance(last, Failed):
-            raise from_failed(last)
-        if last is None:
-            raise gone(worker, "It ended its answer without saying why.")
-        return last
+        """Ask the worker to write, or to go on; emit its events as they come, batch by batch.
+        Returns the last, unemitted."""
+        body = self._asked(worker, deadline_ms)
+        return await self._see_through(worker, "POST", f"{worker.url}/v1/infer", body)
 
-    async def _pass_on(self, url: str, body: Infer) -> Done | Failed | None:
-        async with self._http.events("POST", url, body, headers=self._headers) as stream:
+    async def attach(self, worker: WorkerBeat) -> Done:
+        """The same of an answer that this worker is writing already."""
+        return await self._see_through(worker, "GET", self._place(worker), None)
+
+    async def cancel(self, worker: WorkerBeat) -> None:
+        """Nobody wants the answer any more. A stream that merely ends could be a queen's death."""
+        if self._grace_s:
+            with anyio.move_on_after(CANCEL_S, shield=True):
+                await cancel(self._http, worker, self._job_id)
+
+    async def _see_through(self, worker: WorkerBeat, method: str, url: str, body: Any) -> Done:
+        while True:
+            before = self.tokens
+            try:
+                last = await self._pass_on(method, url, body)
+            except RbeeError as exc:
+                if not broke(exc):
+                    raise
+                if not self._may_be_there(exc, before, method):
+                    raise gone(worker, exc.message) from exc
+                method, url, body = "GET", self._place(worker), None
+                continue
+            if isinstance(last, Failed):
+                raise from_failed(last)
+            if last is None:
+                raise gone(worker, "It ended its answer without saying why.")
+            last.migrations = self.migrations
+            return last
+
+    def _may_be_there(self, exc: RbeeError, before: int, method: str) -> bool:
+        """Whether only the connection broke: something came over it, and the server answers."""
+        cut = isinstance(exc, Upstream) and not isinstance(exc, WorkerGone)
+        return bool(self._grace_s) and cut and self.tokens > before
+
+    async def _pass_on(self, method: str, url: str, body: Any) -> Done | Failed | None:
+        waiting = REATTACH_S if method == "GET" else 5.0
+        async with self._http.events(
+            method,
+            url,
+            body,
+            kind=WorkerEvent,
+            connect_s=waiting,
+            headers={JOB_HEADER: self._job_id},
+        ) as stream:
             async for events in stream:
+                if isinstance(events[0], Begun):
+                    self._learn(events.pop(0))
+                if not events:
+                    continue
                 last = events[-1]
                 if isinstance(last, Done | Failed):
                     self._out(events[:-1])
@@ -66,34 +158,71 @@ class Relay:
                 self._out(events)
         return None
 
+    def _learn(self, begun: Begun) -> None:
+        self._prompt_ids = begun.prompt_ids
+        self.sha256 = begun.sha256 or self.sha256
+
     def _out(self, events: Sequence[AnyEvent]) -> None:
-        if self._infer.echo:
-            events = [event for event in events if self._is_news(event)]
+        for event in events:
+            if isinstance(event, Token):
+                self._note(event)
+                if self._heard is not None:
+                    self._heard()
+                    self._heard = None
+            elif isinstance(event, Prompt):
+                self._prompted = True
         if events:
-            self.tokens += sum(1 for event in events if isinstance(event, Token))
             self._emit(events)
 
-    def _is_news(self, event: AnyEvent) -> bool:
-        """A second worker echoes the prompt again, which the client has read from the first."""
-        if not isinstance(event, Prompt):
-            return True
-        told, self._prompted = self._prompted, True
-        return not told
+    def _note(self, token: Token) -> None:
+        """Raises `Upstream` for a token that is not the next one."""
+        said = self._written[token.choice]
+        if token.index != len(said.token_ids):
+            raise Upstream(
+                f"The worker went on with token {token.index}, and {len(said.token_ids)} was due."
+            )
+        said.token_ids += token.token_ids
+        said.finish, said.stop = token.finish, token.stop
+
+    def _asked(self, worker: WorkerBeat, deadline_ms: int | None) -> Generate:
+        """The request as the worker shall read it: its own model's name, and no wishes that are
+        fulfilled by its having been chosen."""
+        values = {name: getattr(self._infer, name) for name in Infer.__struct_fields__}
+        limit = None if deadline_ms is None else deadline_ms + DEADLINE_SLACK_MS
+        values |= {"hive_id": None, "worker_id": None, "device": None, "stream": True}
+        values |= {"model": worker.model, "deadline_ms": limit, "priority": 0}
+        return Generate(**values, resume=self._resume(), orphan_grace_s=self._grace_s)
+
+    def _resume(self) -> Resume | None:
+        """What a worker needs to go on; None where it begins, and nobody was told anything."""
+        log = self._log
+        if not self.begun and (log is None or not log.total):
+            return None
+        return Resume(
+            written=self._written,
+            prompt_ids=self._prompt_ids if self.begun else None,
+            first=log.first if log is not None else 0,
+            events=list(log.since(log.first)) if log is not None else [],
+            prompted=self._prompted,
+            migrations=self.migrations,
+        )
+
+    def _place(self, worker: WorkerBeat) -> str:
+        number = self._log.total if self._log is not None else 0
+        return f"{worker.url}/v1/infer/{self._job_id}/stream?from={number}"
 
 
-def addressed(infer: Infer, worker: WorkerBeat, deadline_ms: int | None) -> Infer:
-    """The request as the worker shall read it: its own model's name, and no wishes that are
-    fulfilled by its having been chosen."""
-    changes: dict[str, Any] = {"hive_id": None, "worker_id": None, "device": None, "stream": True}
-    limit = None if deadline_ms is None else deadline_ms + DEADLINE_SLACK_MS
-    return msgspec.structs.replace(
-        infer, model=worker.model, deadline_ms=limit, priority=0, **changes
-    )
+async def cancel(http: Http, worker: WorkerBeat, job_id: str) -> None:
+    """Tell a worker that an answer is not wanted any more; one that is gone need not be told."""
+    try:
+        await http.call("DELETE", f"{worker.url}/v1/infer/{job_id}", dict[str, Any])
+    except RbeeError:
+        return  # its grace ends it
 
 
 def broke(exc: RbeeError) -> bool:
     """Whether the error tells of the worker's death, and not of the request."""
-    return isinstance(exc, Unavailable | Late) or type(exc) is Upstream
+    return isinstance(exc, Unavailable | Late) or type(exc) in (Upstream, WorkerGone)
 
 
 def gone(worker: WorkerBeat, why: str) -> WorkerGone:

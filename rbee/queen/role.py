@@ -11,12 +11,14 @@ import anyio
 from anyio.abc import TaskGroup
 
 from rbee.config import QueenConfig
+from rbee.queen.adoption import Adoption
 from rbee.queen.dispatch import Dispatch
 from rbee.queen.errands import Errands
 from rbee.queen.inference import Inference
 from rbee.queen.metrics import Metrics
 from rbee.queen.openai.more_routes import MoreRoutes
 from rbee.queen.openai.routes import OpenAIRoutes
+from rbee.queen.pursuit import Pursuit
 from rbee.queen.questions import Questions
 from rbee.queen.registry import Registry
 from rbee.queen.routes import QueenRoutes
@@ -48,20 +50,17 @@ def _wired(config: QueenConfig, made: socket.socket, http: Http, group: TaskGrou
     registry = _registry(config)
     dispatch = _dispatch(config, registry, Errands(group, http, config.spawn_limit_s))
     metrics = Metrics(dispatch.view)
-    inference = Inference(registry, dispatch, http, metrics)
+    pursuit = Pursuit(dispatch, metrics)
+    inference = Inference(pursuit, http, metrics, config.orphan_grace_s)
     questions = Questions(registry, dispatch, http)
-    jobs = Jobs(
-        group,
-        keep=config.jobs_kept,
-        keep_s=config.jobs_kept_s,
-        orphan_grace_s=config.orphan_grace_s,
-    )
+    jobs = Jobs(group, keep=config.jobs_kept, keep_s=config.jobs_kept_s)
+    adoption = Adoption(registry, inference, jobs, http, config.orphan_grace_s)
     app = application(
         "queen",
         "queen",
         [
             *QueenRoutes(registry, dispatch, inference, jobs).endpoints(),
-            *JobRoutes(jobs).endpoints(),
+            *JobRoutes(jobs, adoption.seek, adoption.others).endpoints(),
             *OpenAIRoutes(registry, inference, questions, jobs).endpoints(),
             *MoreRoutes(inference, questions, jobs).endpoints(),
         ],
@@ -78,6 +77,7 @@ def _wired(config: QueenConfig, made: socket.socket, http: Http, group: TaskGrou
             dispatch.pump()
 
     def stopping() -> None:
+        pursuit.leaving = True
         jobs.close()
         dispatch.close()
 

@@ -19,7 +19,15 @@ from rbee.queen.fleet import Fleet
 from rbee.queen.inference import Inference, check
 from rbee.queen.registry import Registry
 from rbee.wire.codec import decode
-from rbee.wire.jobroutes import accepted, streamed, wants_async, wants_events, whole
+from rbee.wire.jobroutes import (
+    accepted,
+    streamed,
+    told,
+    wanted,
+    wants_async,
+    wants_events,
+    whole,
+)
 from rbee.wire.jobs import Jobs
 from rbee.wire.openapi import Endpoint
 from rbee.wire.replies import reply
@@ -72,13 +80,15 @@ class QueenRoutes:
         if wants_events(request) and not detached:
             infer.stream = True
         job = self._jobs.start(
-            "infer", lambda job: self._inference.run(infer, job), detached=detached
+            "infer",
+            lambda job: self._inference.run(infer, job),
+            wanted(request, self._inference.grace_s, detached=detached),
         )
         if detached:
             return accepted(job)
         if infer.stream:
             return await streamed(self._jobs, job, request, as_events)
-        return reply(await whole(self._jobs, job, request))
+        return reply(await whole(self._jobs, job, request), headers=told(job))
 
     def _status(self) -> FleetStatus:
         now = time.monotonic()

@@ -21,13 +21,14 @@ RING_EVENTS = 16_384
 class EventLog:
     """Append-only until its last event, which is a `Done` or a `Failed`."""
 
-    def __init__(self, ring: int = RING_EVENTS) -> None:
+    def __init__(self, ring: int = RING_EVENTS, first: int = 0) -> None:
         self._ring: deque[AnyEvent] = deque(maxlen=ring)
         self._readers: list[asyncio.Future[None]] = []
         """Those who wait."""
         self._listeners: list[Callable[[], None]] = []
-        self.total = 0
-        """Events ever appended; the next one's number."""
+        self.total = first
+        """Events ever appended; the next one's number. The log of an answer that was begun
+        elsewhere may begin later than with number 0."""
         self.last: Done | Failed | None = None
 
     def __repr__(self) -> str:
@@ -36,6 +37,11 @@ class EventLog:
     @property
     def ended(self) -> bool:
         return self.last is not None
+
+    @property
+    def first(self) -> int:
+        """The number of the oldest event that is kept."""
+        return self.total - len(self._ring)
 
     def append(self, *events: AnyEvent) -> None:
         """Add events and wake the readers. What comes after the end is dropped, for the answer is
@@ -60,10 +66,10 @@ class EventLog:
 
     def since(self, cursor: int) -> Sequence[AnyEvent]:
         """Events from number `cursor` on. Raises `Gone` when the ring no longer holds them."""
-        first = self.total - len(self._ring)
-        if cursor < first:
+        if cursor < self.first:
             raise Gone(
-                f"Events before number {first} are no longer kept; number {cursor} was asked for.",
+                f"Events before number {self.first} are no longer kept;"
+                f" number {cursor} was asked for.",
                 hint="read faster, or ask without resuming",
             )
         behind = self.total - cursor

@@ -75,21 +75,23 @@ class Http:
         url: str,
         body: Any = None,
         *,
+        kind: Any = AnyEvent,
+        connect_s: float = CONNECT_S,
         silence_s: float = SILENCE_S,
         headers: Mapping[str, str] | None = None,
         on_headers: Callable[[Mapping[str, str]], None] | None = None,
-    ) -> AsyncIterator[AsyncIterator[list[AnyEvent]]]:
-        """A stream of events, as many at a time as one read brought. Leaving closes it.
+    ) -> AsyncIterator[AsyncIterator[list[Any]]]:
+        """A stream of events of a `kind`, as many at a time as one read brought. Leaving closes it.
 
         `on_headers` sees the head of the answer before the first event."""
-        limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=silence_s)
         accept = {"Accept": "text/event-stream", **(headers or {})}
         async with self._request(method, url, body, limit, accept) as response:
             if response.status >= 400:
                 raise from_reply(response.status, await _whole(url, response), url)
             if on_headers is not None:
                 on_headers(response.headers)
-            stream = _events(response, url)
+            stream = _events(response, url, kind)
             try:
                 yield stream
             finally:
@@ -118,17 +120,17 @@ class Http:
 
 
 async def _events(
-    response: aiohttp.ClientResponse, url: str
-) -> AsyncGenerator[list[AnyEvent], None]:
+    response: aiohttp.ClientResponse, url: str, kind: Any
+) -> AsyncGenerator[list[Any], None]:
     reader = sse.FrameReader()
     while chunk := await _translated(url, response.content.readany()):
-        events: list[AnyEvent] = []
+        events: list[Any] = []
         for data in _frames(url, reader, chunk):
             if data == b"[DONE]":
                 if events:
                     yield events
                 return
-            events.append(_understood(url, data, AnyEvent))
+            events.append(_understood(url, data, kind))
         if events:
             yield events
 
@@ -166,7 +168,7 @@ async def _translated(url: str, call: Any) -> Any:
     try:
         return await call
     except aiohttp.ConnectionTimeoutError as exc:
-        raise ServerGone(f"{url} does not answer within {CONNECT_S:.0f} s.") from exc
+        raise ServerGone(f"{url} does not answer: no connection in time.") from exc
     except aiohttp.ClientConnectorError as exc:
         raise ServerGone(f"Nothing answers at {url}: {exc.os_error.strerror}.") from exc
     except TimeoutError as exc:

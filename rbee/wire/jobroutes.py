@@ -6,7 +6,10 @@ address to attach to. A stream whose very first event is an error is answered as
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -18,17 +21,35 @@ from rbee.contracts.events import AnyEvent
 from rbee.errors import Invalid, Late
 from rbee.wire import sse
 from rbee.wire.gone import unless_gone
-from rbee.wire.jobs import Job, Jobs
+from rbee.wire.jobs import Job, Jobs, Wanted
 from rbee.wire.openapi import Endpoint
 from rbee.wire.replies import error_reply, reply
 from rbee.wire.stream import KEEP_ALIVE_S, EventStream, Translate, as_events
 
 JOB_HEADER = "X-Rbee-Job-Id"
+GRACE_HEADER = "X-Rbee-Grace-S"
+MIGRATIONS_HEADER = "X-Rbee-Migrations"
 CANCEL_S = 10.0
+_JOB_ID = re.compile(r"job-[0-9a-f]{16}")
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
+Seek = Callable[[str], Awaitable[Job | None]]
+"""Looks elsewhere for a job that is not here."""
 
 
 def wants_async(request: Request) -> bool:
     return any("respond-async" in value for value in request.headers.getlist("prefer"))
+
+
+def wanted(request: Request, longest_s: float = 0.0, *, detached: bool = False) -> Wanted:
+    """How the client wants its job run, by its headers: under a name of its own, and how long
+    without a reader (`longest_s` at most). Raises `Invalid`."""
+    job_id = request.headers.get(JOB_HEADER, "")
+    if job_id and _JOB_ID.fullmatch(job_id) is None:
+        raise Invalid(f"{JOB_HEADER} is `job-` and 16 hex digits.", path=f"$.{JOB_HEADER}")
+    grace = request.headers.get(GRACE_HEADER, "0")
+    if _SECONDS.fullmatch(grace) is None:
+        raise Invalid(f"{GRACE_HEADER} is a number of seconds.", path=f"$.{GRACE_HEADER}")
+    return Wanted(detached, job_id, min(float(grace), longest_s))
 
 
 def wants_events(request: Request) -> bool:
@@ -56,8 +77,12 @@ async def streamed(
     if job.error is not None and job.log.total == 1:
         jobs.release(job)
         return error_reply(job.error)
-    headers = {JOB_HEADER: job.id}
-    return EventStream(job.log, 0, translate, headers, lambda: jobs.release(job), end)
+    return EventStream(job.log, 0, translate, told(job), lambda: jobs.release(job), end)
+
+
+def told(job: Job) -> dict[str, str]:
+    """What the head of an answer says of its job."""
+    return {JOB_HEADER: job.id, MIGRATIONS_HEADER: str(job.migrations)}
 
 
 async def whole(jobs: Jobs, job: Job, request: Request) -> Any:
@@ -75,8 +100,16 @@ async def whole(jobs: Jobs, job: Job, request: Request) -> Any:
 class JobRoutes:
     """The handlers every server with jobs has beside `POST /v1/jobs`."""
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        seek: Seek | None = None,
+        others: Callable[[], list[JobView]] = list,
+    ) -> None:
+        """`seek` finds, and `others` lists, jobs that run elsewhere and could be attached to."""
         self._jobs = jobs
+        self._seek = seek
+        self._others = others
 
     def endpoints(self) -> list[Endpoint]:
         return [
@@ -96,13 +129,15 @@ class JobRoutes:
 
     async def list(self, request: Request) -> Response:
         now = time.monotonic()
-        return reply(JobList([job.view(now) for job in self._jobs.all()]))
+        own = [job.view(now) for job in self._jobs.all()]
+        return reply(JobList([*own, *self._others()]))
 
     async def get(self, request: Request) -> Response:
-        return reply(self._job(request).view(time.monotonic()))
+        job = await self._job(request)
+        return reply(job.view(time.monotonic()))
 
     async def cancel(self, request: Request) -> Response:
-        job = self._job(request)
+        job = await self._job(request)
         job.cancel()
         with anyio.move_on_after(CANCEL_S):
             await job.finished.wait()
@@ -111,17 +146,22 @@ class JobRoutes:
         return reply(job.view(time.monotonic()))
 
     async def attach(self, request: Request) -> Response:
-        job = self._job(request)
+        job = await self._job(request)
         cursor = resume_point(
             request.headers.get("last-event-id", ""), request.query_params.get("from", "")
         )
         job.log.since(cursor)  # raises Gone before the headers are sent
         self._jobs.attach(job)
-        headers = {JOB_HEADER: job.id}
-        return EventStream(job.log, cursor, as_events, headers, lambda: self._jobs.release(job))
+        on_close = partial(self._jobs.release, job)
+        return EventStream(job.log, cursor, as_events, told(job), on_close)
 
-    def _job(self, request: Request) -> Job:
-        return self._jobs.get(request.path_params["job_id"])
+    async def _job(self, request: Request) -> Job:
+        job_id: str = request.path_params["job_id"]
+        if job_id not in self._jobs and self._seek is not None:
+            found = await self._seek(job_id)
+            if found is not None:
+                return found
+        return self._jobs.get(job_id)
 
 
 def resume_point(last_event_id: str, first: str) -> int:

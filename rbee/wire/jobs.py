@@ -2,8 +2,8 @@
 
 1. A job is a task in the server's own group, and its events live in a log: whoever reads them is a
    guest. A crash inside becomes a `failed` event; it never takes the server along.
-2. A job asked for plainly belongs to its readers: when the last one leaves, it is cancelled after
-   `orphan_grace_s`. One asked for with `Prefer: respond-async` runs on by itself.
+2. A job asked for plainly belongs to its readers: when the last one leaves it is cancelled, after
+   the grace that its client asked for. One asked for with `Prefer: respond-async` runs on.
 3. Finished jobs are kept for a while (`keep_s`, at most `keep`), so that they can be attached to.
 
 States: running -> done | failed | cancelled. Nothing leaves an end state.
@@ -16,6 +16,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -23,7 +24,7 @@ from anyio.abc import TaskGroup
 
 from rbee.contracts.answers import JobState, JobView
 from rbee.contracts.events import AnyEvent, Done, Failed
-from rbee.errors import Cancelled, JobNotFound, Overloaded, RbeeError, Unavailable
+from rbee.errors import Cancelled, Conflict, Draining, JobNotFound, Overloaded, RbeeError
 from rbee.wire.codec import plain
 from rbee.wire.eventlog import EventLog
 from rbee.wire.replies import failed, from_failed, problem
@@ -35,18 +36,34 @@ Run = Callable[["Job"], Awaitable[Any]]
 `done`, one carrying the answer is added."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """How a client wants a job to be run."""
+
+    detached: bool = False
+    job_id: str = ""
+    """The client's own name for it; empty: it has none."""
+    grace_s: float = 0.0
+    """How long it goes on without a reader, unless it is detached."""
+    first: int = 0
+    """The number of its first event, when it was begun elsewhere."""
+
+
 class Job:
     """One running or finished operation."""
 
-    def __init__(self, operation: str, detached: bool) -> None:
-        self.id = f"job-{secrets.token_hex(8)}"
+    def __init__(self, wanted: Wanted, operation: str) -> None:
+        self.id = wanted.job_id or f"job-{secrets.token_hex(8)}"
         self.operation = operation
-        self.detached = detached
-        self.log = EventLog()
+        self.detached = wanted.detached
+        self.grace_s = wanted.grace_s
+        self.log = EventLog(first=wanted.first)
         self.readers = 0
         self.leavings = 0
         """How often the last reader left: the grace counts from the latest."""
         self.answer: Any = None
+        self.migrations = 0
+        """How often another worker had to go on with it."""
         self.state: JobState = "running"
         self.started = time.monotonic()
         self.ended: float | None = None
@@ -91,12 +108,10 @@ class Jobs:
         *,
         keep: int = 256,
         keep_s: float = 600.0,
-        orphan_grace_s: float = 0.0,
     ) -> None:
         self._group = group
         self._keep = keep
         self._keep_s = keep_s
-        self._grace_s = orphan_grace_s
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._closing = False
 
@@ -107,17 +122,25 @@ class Jobs:
     def running(self) -> int:
         return sum(1 for job in self._jobs.values() if job.state == "running")
 
-    def start(self, operation: str, run: Run, *, detached: bool = False) -> Job:
-        """Begin `run` as a job. Raises `Overloaded` at the bound and while shutting down."""
+    def start(self, operation: str, run: Run, wanted: Wanted = Wanted()) -> Job:
+        """Begin `run` as a job. Raises `Overloaded` at the bound, `Draining` while shutting down,
+        `Conflict` when there is one of that name."""
         self._forget_old(time.monotonic())
         if self._closing:
-            raise Overloaded("This server is shutting down.", retry_after_s=2.0)
+            raise Draining("This server is shutting down.", retry_after_s=2.0)
         if self.running >= MAX_RUNNING:
             raise Overloaded(f"{MAX_RUNNING} jobs are running already.", retry_after_s=5.0)
-        job = Job(operation, detached)
+        if wanted.job_id in self._jobs:
+            raise Conflict(
+                f"There is a job {wanted.job_id!r} already.", hint="attach to it, or rename yours"
+            )
+        job = Job(wanted, operation)
         self._jobs[job.id] = job
         self._group.start_soon(self._work, job, run, name=job.id)
         return job
+
+    def __contains__(self, job_id: str) -> bool:
+        return job_id in self._jobs
 
     def get(self, job_id: str) -> Job:
         found = self._jobs.get(job_id)
@@ -140,13 +163,13 @@ class Jobs:
         job.readers -= 1
         if job.readers == 0 and not job.detached and job.state == "running":
             job.leavings += 1
-            if self._grace_s:
+            if job.grace_s:
                 self._group.start_soon(self._cancel_if_orphan, job, job.leavings)
             else:
                 job.cancel()
 
     async def _cancel_if_orphan(self, job: Job, leaving: int) -> None:
-        with anyio.move_on_after(self._grace_s):
+        with anyio.move_on_after(job.grace_s):
             await job.finished.wait()
         if job.readers == 0 and job.leavings == leaving:
             job.cancel()
@@ -168,7 +191,7 @@ class Jobs:
 
     def _why_stopped(self) -> RbeeError:
         if self._closing:
-            return Unavailable("This server is shutting down.", retry_after_s=2.0)
+            return Draining("This server is shutting down.", retry_after_s=2.0)
         return Cancelled("The job was cancelled.")
 
     async def _run_to_end(self, job: Job, run: Run) -> None:

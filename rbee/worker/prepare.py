@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rbee.contracts.operations import Infer
-from rbee.contracts.worker_api import ApplyTemplate, Tokenize
+from rbee.contracts.worker_api import ApplyTemplate, Resume, Tokenize
 from rbee.errors import BadRequest, Invalid
 from rbee.worker.engine.backend import Vocabulary
 from rbee.worker.engine.constraint import Constraint
@@ -94,13 +94,16 @@ class LoadedModel:
     pairs: Callable[[str, Sequence[str]], Iterable[list[int]]] | None = None
     """Makes the inputs of a query with each document; None where the model does not rank."""
 
-    def prepare(self, infer: Infer) -> Prepared:
-        """Raises `BadRequest` and its kind, naming the field."""
+    def prepare(self, infer: Infer, resume: Resume | None = None) -> Prepared:
+        """Raises `BadRequest` and its kind, naming the field. `resume`: another worker has begun
+        the answer, and read the prompt as it says."""
         if not self.generates:
             raise BadRequest("This model makes vectors, it does not generate.", path="$.model")
         check(infer)
         tools, formed = offered(infer), has_form(infer)
-        prompt = self._prompter.of(infer, formed=formed)
+        known = resume.prompt_ids if resume is not None else None
+        prompter = self._prompter
+        prompt = prompter.of(infer, formed=formed) if known is None else prompter.again(known)
         reading = Reading(
             form=self.form if tools else None,
             offered=frozenset(tool.function.name for tool in tools),

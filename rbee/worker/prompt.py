@@ -55,6 +55,13 @@ class Prompter:
             raise BadRequest("The prompt is empty.", path="$.prompt")
         return Prompt(made, given if isinstance(given, str) else self.spelled(given))
 
+    def again(self, ids: Sequence[int]) -> Prompt:
+        """The prompt of an answer that another worker has begun, as that one read it."""
+        for token in ids:
+            self.check(token, "$.resume.prompt_ids")
+        text = self.spelled(ids)
+        return Prompt(list(ids), text, self.marks is not None and is_open(text, self.marks))
+
     def chat_ids(self, rendered: str) -> list[int]:
         """Most templates write the BOS themselves; it must not stand there twice."""
         return self.vocabulary.tokenize(rendered, add_special=not self._begins(rendered))

@@ -10,13 +10,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from rbee.contracts.answers import InferAnswer
+from rbee.contracts.answers import Deleted, InferAnswer
+from rbee.contracts.events import AnyEvent
 from rbee.contracts.fleet import WorkerBeat
-from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import (
     ApplyTemplate,
+    Begun,
     Detokenize,
     Embed,
+    Generate,
     Rank,
     Ranks,
     Rendered,
@@ -25,9 +27,10 @@ from rbee.contracts.worker_api import (
     Tokens,
     Vectors,
 )
-from rbee.wire.codec import decode
+from rbee.wire import sse
+from rbee.wire.codec import decode, encode
 from rbee.wire.gone import unless_gone
-from rbee.wire.jobroutes import JOB_HEADER
+from rbee.wire.jobroutes import JOB_HEADER, resume_point
 from rbee.wire.openapi import Endpoint
 from rbee.wire.pages import application
 from rbee.wire.replies import error_reply, reply
@@ -45,7 +48,22 @@ class Routes:
 
     def endpoints(self) -> list[Endpoint]:
         return [
-            Endpoint("POST", "/v1/infer", self.infer, "Generate", Infer, InferAnswer),
+            Endpoint("POST", "/v1/infer", self.infer, "Generate", Generate, InferAnswer),
+            Endpoint(
+                "GET",
+                "/v1/infer/{job_id}/stream",
+                self.attach,
+                "Attach to an answer that a queen asked for; as far back as it is kept, or ?from=",
+                answer=AnyEvent,
+                media="text/event-stream",
+                query=("from",),
+            ),
+            Endpoint(
+                "GET", "/v1/infer/{job_id}", self.held, "What an answer was asked for", answer=Begun
+            ),
+            Endpoint(
+                "DELETE", "/v1/infer/{job_id}", self.cancel, "Cancel an answer", answer=Deleted
+            ),
             Endpoint("POST", "/v1/embed", self.embed, "Vectors", Embed, Vectors),
             Endpoint("POST", "/v1/rank", self.rank, "Scores", Rank, Ranks),
             Endpoint("POST", "/tokenize", self.tokenize, "Text to tokens", Tokenize, Tokens),
@@ -62,14 +80,36 @@ class Routes:
         ]
 
     async def infer(self, request: Request) -> Response:
-        infer: Infer = decode(await request.body(), Infer)
-        ticket = await self._service.begin(infer, request.headers.get(JOB_HEADER, "")[:64])
-        if infer.stream:
+        asked: Generate = decode(await request.body(), Generate)
+        job_id = request.headers.get(JOB_HEADER, "")[:64]
+        ticket = await self._service.begin(asked, job_id, asked.resume)
+        if asked.stream and asked.orphan_grace_s and job_id:
+            self._service.answers.add(ticket, asked.orphan_grace_s)
+            return await self._for_a_queen(ticket, request)
+        if asked.stream:
             return await self._streamed(ticket, request)
         try:
             return reply(await unless_gone(request, lambda: whole(ticket)))
         finally:
             ticket.cancel()
+
+    async def attach(self, request: Request) -> Response:
+        ticket = self._service.answers.find(request.path_params["job_id"])
+        given = request.query_params.get("from", "")
+        cursor = resume_point("", given) if given else ticket.log.first
+        ticket.log.since(cursor)  # raises Gone before the headers are sent
+        self._service.answers.attach(ticket)
+        return self._stream(ticket, cursor)
+
+    async def held(self, request: Request) -> Response:
+        """For a queen who is about to attach to an answer that she did not ask for."""
+        ticket = self._service.answers.find(request.path_params["job_id"])
+        return reply(self._begun(ticket, ticket.log.first, whole=True))
+
+    async def cancel(self, request: Request) -> Response:
+        job_id: str = request.path_params["job_id"]
+        self._service.answers.cancel(job_id, early=True)
+        return reply(Deleted(job_id))
 
     async def embed(self, request: Request) -> Response:
         wanted: Embed = decode(await request.body(), Embed)
@@ -94,17 +134,46 @@ class Routes:
 
     async def _streamed(self, ticket: Ticket, request: Request) -> Response:
         """The stream, or the error if there is nothing else to say."""
+        log = ticket.log
         try:
             with anyio.move_on_after(KEEP_ALIVE_S):
-                await unless_gone(request, lambda: ticket.log.wait(0))
+                await unless_gone(request, lambda: log.wait(ticket.start))
         except BaseException:
             ticket.cancel()
             raise
-        error = ticket.error
-        if error is not None and ticket.log.total == 1:
-            return error_reply(error)
+        if ticket.error is not None and log.total == ticket.start + 1:
+            return error_reply(ticket.error)
         headers = {JOB_HEADER: ticket.id}
-        return EventStream(ticket.log, headers=headers, on_close=ticket.cancel)
+        return EventStream(log, log.first, headers=headers, on_close=ticket.cancel)
+
+    async def _for_a_queen(self, ticket: Ticket, request: Request) -> Response:
+        """The same for an answer that outlives this stream."""
+        answers, first = self._service.answers, ticket.start
+        answers.attach(ticket)
+        try:
+            with anyio.move_on_after(KEEP_ALIVE_S):
+                await unless_gone(request, lambda: ticket.log.wait(first))
+        except BaseException:
+            answers.release(ticket)
+            raise
+        if ticket.error is not None and ticket.log.total == first + 1:
+            answers.cancel(ticket.id)
+            return error_reply(ticket.error)
+        return self._stream(ticket, first)
+
+    def _stream(self, ticket: Ticket, cursor: int) -> Response:
+        """An answer for a queen who has been counted as its reader."""
+        return EventStream(
+            ticket.log,
+            cursor,
+            headers={JOB_HEADER: ticket.id},
+            on_close=lambda: self._service.answers.release(ticket),
+            prelude=sse.frame(encode(self._begun(ticket, cursor, whole=False))),
+        )
+
+    def _begun(self, ticket: Ticket, number: int, *, whole: bool) -> Begun:
+        service = self._service
+        return ticket.begun(service.worker_id, service.model.sha256, number, whole=whole)
 
 
 def build(

@@ -13,8 +13,8 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
-import numpy as np
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
@@ -28,6 +28,7 @@ from rbee.contracts.worker_api import (
     Rank,
     Ranks,
     Rendered,
+    Resume,
     Text,
     Tokenize,
     Tokens,
@@ -43,17 +44,15 @@ from rbee.errors import (
     WorkerGone,
 )
 from rbee.wire.replies import failed
+from rbee.worker.answers import Answers
 from rbee.worker.engine.commands import Cancel, Start
-from rbee.worker.engine.draft import Lookup
 from rbee.worker.engine.engine import Engine
-from rbee.worker.engine.sampling import Sampler
-from rbee.worker.engine.sequence import Sequence as Line
-from rbee.worker.engine.text import Assembler
-from rbee.worker.engine.writer import Update, Writer
+from rbee.worker.engine.writer import Update
 from rbee.worker.pooled import Pooled
-from rbee.worker.prepare import LoadedModel, Prepared
+from rbee.worker.prepare import LoadedModel
 from rbee.worker.sight import pictures_in
 from rbee.worker.ticket import Ticket
+from rbee.worker.writers import understood, writer_of
 
 log = logging.getLogger(__name__)
 LOOKING = 2
@@ -81,6 +80,7 @@ class Service:
         self._engine: Engine | None = None
         self._pooled = Pooled(model, lambda command: self.engine.send(command))
         self.poke: Callable[[], None] = lambda: None
+        self.answers = Answers(lambda: self.poke())
         self.tokens_out = 0
         self.tokens_in = 0
         self.tokens_cached = 0
@@ -100,28 +100,38 @@ class Service:
 
     @property
     def jobs(self) -> list[str]:
-        return [ticket.id for ticket in self._tickets.values()]
+        """Whose answers are being written, or may still be attached to."""
+        running = [ticket.id for ticket in self._tickets.values()]
+        return list(dict.fromkeys([*running, *self.answers.jobs]))
 
     def publish(self, updates: list[Update]) -> None:
         """For the engine thread: one crossing a step."""
         self._loop.call_soon_threadsafe(self._deliver, updates)
 
-    async def begin(self, infer: Infer, job_id: str = "") -> Ticket:
-        """Check a request and hand it to the engine. Raises before anything has happened."""
+    async def begin(self, infer: Infer, job_id: str = "", resume: Resume | None = None) -> Ticket:
+        """Check a request and hand it to the engine. Raises before anything has happened. `resume`:
+        another worker has begun the answer."""
         self._check_model(infer.model)
         with self._entered():
             limiter = self._limiter(infer.messages)
-            prepared = await run_sync(self.model.prepare, infer, limiter=limiter)
+            make = partial(understood, self.model, infer, resume)
+            prepared, begun = await run_sync(make, limiter=limiter)
         self._check_open()
         key = secrets.token_hex(8)
         ticket = Ticket(
             infer,
             prepared,
+            begun,
             job_id,
             cancel=lambda: self._cancel(key),
             cut=lambda choice: self.engine.send(Cancel(key, choice)),
+            resume=resume,
         )
-        starts = self._starts(key, infer, prepared)  # may raise: nothing has happened yet
+        starts = [
+            Start(writer_of(self.model, key, choice, infer, prepared, begun[choice]))
+            for choice, state in enumerate(ticket.choices)
+            if state.finish is None
+        ]
         self._tickets[key] = ticket
         self.requests += 1
         self.tokens_in += ticket.prompt_tokens
@@ -133,6 +143,8 @@ class Service:
             ticket.log.append(Queued(position=ahead))
         for start in starts:
             self.engine.send(start)
+        if ticket.complete:  # all was said, but for the end
+            self._finish(key, ticket, time.monotonic())
         self.poke()
         return ticket
 
@@ -173,6 +185,7 @@ class Service:
     def close(self, reason: str) -> None:
         """End every request and take no more: the worker stops, or its engine has died."""
         self._closed = reason
+        self.answers.close()
         for key in list(self._tickets):
             self._fail(key, WorkerGone(reason))
 
@@ -199,40 +212,7 @@ class Service:
         if self._closed:
             raise WorkerGone(self._closed)
         if self._draining:
-            raise Draining("This worker finishes what it has, and takes no more.", retry_after_s=1.0)
-
-    def _starts(self, key: str, infer: Infer, prepared: Prepared) -> list[Start]:
-        return [Start(self._writer(key, choice, infer, prepared)) for choice in range(infer.n)]
-
-    def _writer(self, key: str, choice: int, infer: Infer, prepared: Prepared) -> Writer:
-        """One choice. Only the first reports the prompt; without a token to say all have to."""
-        vocabulary = self.model.vocabulary
-        nothing = prepared.limit == 0
-        line = Line(
-            key,
-            choice,
-            prepared.prompt,
-            prepared.limit,
-            infer.priority,
-            namespace=prepared.namespace,
-            adapter=prepared.adapter,
-            alone=infer.deterministic,
-            images=prepared.images,
-            scored=nothing or (prepared.echo and infer.logprobs is not None and choice == 0),
-        )
-        constraint = prepared.constraint
-        drafts = self.model.speculate_tokens and not infer.deterministic
-        return Writer(
-            line,
-            Sampler(prepared.sampling, choice, prepared.heard, vocabulary),
-            Assembler(infer.stop or ()),
-            vocabulary,
-            self.model.context,
-            constraint.fresh() if constraint and choice else constraint,
-            infer.logprobs,
-            np.asarray(vocabulary.ends, np.int64) if prepared.ignore_eos else None,
-            Lookup(self.model.speculate_tokens) if drafts else None,
-        )
+            raise Draining("This worker finishes what it has, no more.", retry_after_s=1.0)
 
     def _check_model(self, name: str) -> None:
         if name not in (self.model.id, self.model.path.name, str(self.model.path)):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from rbee.contracts.answers import InferAnswer
 from rbee.contracts.events import (
@@ -25,6 +27,7 @@ from rbee.contracts.events import (
     Usage,
 )
 from rbee.contracts.operations import Infer
+from rbee.contracts.worker_api import Begun, Resume, Written
 from rbee.errors import RbeeError
 from rbee.wire.eventlog import EventLog
 from rbee.wire.fold import Fold
@@ -32,6 +35,7 @@ from rbee.wire.replies import from_failed
 from rbee.worker.engine.writer import Update
 from rbee.worker.prepare import Prepared
 from rbee.worker.reading import AnswerReader
+from rbee.worker.replay import Replayed
 
 
 @dataclass
@@ -39,10 +43,11 @@ class _ChoiceState:
     """One of a request's answers so far."""
 
     reader: AnswerReader
+    said: list[int]
+    """Tokens that were reported."""
+    total: int
     ids: list[int] = field(default_factory=list)
     """Tokens whose text is not certain yet."""
-    reported: int = 0
-    total: int = 0
     thought: int = 0
     """How many of the tokens were spent on reasoning."""
     logprobs: list[Logprob] = field(default_factory=list)
@@ -57,17 +62,28 @@ class Ticket:
         self,
         infer: Infer,
         prepared: Prepared,
+        begun: Sequence[Replayed],
         job_id: str,
         cancel: Callable[[], None],
         cut: Callable[[int], None] = lambda choice: None,
+        resume: Resume | None = None,
     ) -> None:
+        """`begun` is where each choice stands: at its beginning, or where `resume` says."""
         self.id = job_id or f"job-{secrets.token_hex(8)}"
         self.infer = infer
-        self.log = EventLog()
+        self.log = EventLog(first=resume.first if resume else 0)
+        self.log.append(*(resume.events if resume else ()))
+        self.start = self.log.total
+        """The number of the first event that is its own."""
+        self.migrations = resume.migrations if resume else 0
+        self.prompt_ids = None if prepared.images else list(prepared.prompt)
         self.prompt_tokens = prepared.prompt_tokens
-        self.choices = [_ChoiceState(prepared.reading.reader()) for _ in range(infer.n)]
+        self.choices = [_state_of(choice) for choice in begun]
+        self._before = sum(choice.total for choice in self.choices)
+        """Tokens that others have computed."""
         echo = Prompt(text=prepared.text, token_ids=list(prepared.prompt))
-        self._prompt: Prompt | None = echo if prepared.echo else None
+        prompted = resume is not None and resume.prompted
+        self._prompt: Prompt | None = echo if prepared.echo and not prompted else None
         """What is to be told before any token."""
         self._scored = infer.logprobs is not None
         self._held: list[AnyEvent] = []
@@ -106,7 +122,36 @@ class Ticket:
             choice.finish = "tool_calls"
             if update.finish is None:
                 self.cut(update.choice)
-        return choice.finish is not None and all(c.finish for c in self.choices)
+        return self.complete
+
+    @property
+    def complete(self) -> bool:
+        """Whether every choice has ended."""
+        return all(choice.finish for choice in self.choices)
+
+    def written(self, number: int) -> list[Written]:
+        """What each choice had said before event `number`, which the log must hold or come to."""
+        begins: dict[int, int] = {}
+        for event in (*self.log.since(number), *self._held):
+            if isinstance(event, Token):
+                begins.setdefault(event.choice, event.index)
+        return [
+            Written(c.said[: begins[i]]) if i in begins else Written(list(c.said), c.finish, c.stop)
+            for i, c in enumerate(self.choices)
+        ]
+
+    def begun(self, worker_id: str, sha256: str, number: int, *, whole: bool) -> Begun:
+        """What a queen is told before event `number`; `whole`: she does not know the request."""
+        infer = msgspec.convert(msgspec.to_builtins(self.infer), Infer) if whole else None
+        return Begun(
+            worker_id=worker_id,
+            sha256=sha256,
+            infer=infer,
+            prompt_ids=self.prompt_ids,
+            written=self.written(number) if whole else [],
+            first=number,
+            migrations=self.migrations,
+        )
 
     def _tell_prompt(self, scored: Prompt | None) -> None:
         """Once, when it is known: with its score, where that was asked for."""
@@ -131,7 +176,7 @@ class Ticket:
             usage=Usage(
                 self.prompt_tokens,
                 sum(c.total for c in self.choices),
-                self.cached,
+                min(self.cached, self.prompt_tokens),
                 sum(c.thought for c in self.choices),
             ),
             timings=_timings(self, now),
@@ -139,7 +184,19 @@ class Ticket:
             model=model,
             sha256=sha256,
             stops=[c.stop for c in self.choices],
+            migrations=self.migrations,
         )
+
+
+def _state_of(begun: Replayed) -> _ChoiceState:
+    return _ChoiceState(
+        begun.reader,
+        list(begun.ids),
+        len(begun.ids),
+        thought=begun.thought,
+        finish=begun.finish,
+        stop=begun.stop,
+    )
 
 
 def _token_event(choice: _ChoiceState, update: Update) -> Token | None:
@@ -151,21 +208,23 @@ def _token_event(choice: _ChoiceState, update: Update) -> Token | None:
     if not certain and not (update.finish and choice.ids):
         return None
     event = Token(
-        index=choice.reported,
+        index=len(choice.said),
         text=said.text,
         token_ids=choice.ids,
         choice=update.choice,
         logprobs=choice.logprobs or None,
         tool_calls=said.calls or None,
         reasoning=said.reasoning,
+        finish=_reason(choice) if choice.finish or choice.reader.complete else None,
+        stop=choice.stop,
     )
-    choice.reported += len(choice.ids)
+    choice.said += choice.ids
     choice.ids, choice.logprobs = [], []
     return event
 
 
 def _reason(choice: _ChoiceState) -> FinishReason:
-    if choice.reader.has_called and choice.finish == "stop":
+    if choice.reader.complete or (choice.reader.has_called and choice.finish == "stop"):
         return "tool_calls"
     return choice.finish or "stop"
 
@@ -173,7 +232,7 @@ def _reason(choice: _ChoiceState) -> FinishReason:
 def _timings(ticket: Ticket, now: float) -> Timings:
     admitted = ticket.admitted or now
     first = ticket.first or now
-    total = sum(c.total for c in ticket.choices)
+    total = sum(c.total for c in ticket.choices) - ticket._before
     decode_s = now - first
     return Timings(
         queued_ms=round((admitted - ticket.arrived) * 1000, 3),

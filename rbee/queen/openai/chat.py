@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rbee.contracts.answers import Choice, InferAnswer, ProblemReply
-from rbee.contracts.events import AnyEvent, Done, Failed, Progress, Queued, Token
+from rbee.contracts.events import AnyEvent, Done, Failed, Moved, Progress, Queued, Token
 from rbee.queen.openai import shapes
 from rbee.wire import sse
 from rbee.wire.codec import encode
@@ -135,6 +135,8 @@ def aside(event: AnyEvent) -> bytes:
         return sse.frame(encode(ProblemReply(problem(from_failed(event)))))
     if isinstance(event, Queued):
         return b": queued, %d ahead\n\n" % event.position
+    if isinstance(event, Moved):
+        return b": moved, %d times\n\n" % event.migrations
     if isinstance(event, Progress):
         return b": progress %d of %d\n\n" % (event.done, event.total or 0)
     return b""

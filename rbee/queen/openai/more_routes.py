@@ -20,7 +20,7 @@ from rbee.queen.openai.responses_requests import ResponsesRequest
 from rbee.queen.openai.responses_stream import ResponseEvents
 from rbee.queen.questions import Questions
 from rbee.wire.codec import decode
-from rbee.wire.jobroutes import streamed, whole
+from rbee.wire.jobroutes import streamed, told, wanted, whole
 from rbee.wire.jobs import Job, Jobs
 from rbee.wire.openapi import Endpoint
 from rbee.wire.replies import reply
@@ -56,22 +56,22 @@ class MoreRoutes:
     async def responses(self, request: Request) -> Response:
         asked: ResponsesRequest = decode(await request.body(), ResponsesRequest)
         infer = responses.infer_of(asked)
-        job, created = self._start(infer, places.RESPONSES), int(time.time())
+        job, created = self._start(request, infer, places.RESPONSES), int(time.time())
         if infer.stream:
             events = ResponseEvents(job.id, asked, created)
             return await streamed(self._jobs, job, request, events, NO_END)
         answer = await whole(self._jobs, job, request)
-        return reply(responses_items.response(answer, asked, created))
+        return reply(responses_items.response(answer, asked, created), headers=told(job))
 
     async def messages(self, request: Request) -> Response:
         asked: MessagesRequest = decode(await request.body(), MessagesRequest)
         infer = messages.infer_of(asked)
-        job = self._start(infer, places.MESSAGES)
+        job = self._start(request, infer, places.MESSAGES)
         if infer.stream:
             events = MessageEvents(job.id, asked.model)
             return await streamed(self._jobs, job, request, events, NO_END)
         answer = await whole(self._jobs, job, request)
-        return reply(messages_answers.message(answer, asked.model))
+        return reply(messages_answers.message(answer, asked.model), headers=told(job))
 
     async def count(self, request: Request) -> Response:
         asked: CountRequest = decode(await request.body(), CountRequest)
@@ -83,11 +83,11 @@ class MoreRoutes:
             found = await self._questions.ask(request, asked.model, "/tokenize", Tokens, question)
         return reply({"input_tokens": found.count})
 
-    def _start(self, infer: Infer, words: places.Words) -> Job:
+    def _start(self, request: Request, infer: Infer, words: places.Words) -> Job:
         async def run(job: Job) -> InferAnswer | None:
             with places.told_in(words):
                 return await self._inference.run(infer, job)
 
         with places.told_in(words):
             check(infer)
-        return self._jobs.start("infer", run)
+        return self._jobs.start("infer", run, wanted(request, self._inference.grace_s))

@@ -19,7 +19,7 @@ from rbee.queen.openai.requests import ChatRequest, CompletionRequest, Sampling
 from rbee.queen.questions import Questions
 from rbee.queen.registry import Registry
 from rbee.wire.codec import decode
-from rbee.wire.jobroutes import streamed, whole
+from rbee.wire.jobroutes import streamed, told, wanted, whole
 from rbee.wire.jobs import Job, Jobs
 from rbee.wire.openapi import Endpoint
 from rbee.wire.replies import reply
@@ -54,25 +54,27 @@ class OpenAIRoutes:
     async def chat(self, request: Request) -> Response:
         asked: ChatRequest = decode(await request.body(), ChatRequest)
         infer = translate.chat(asked)
-        job, created = self._start([infer], places.CHAT)
+        job, created = self._start(request, [infer], places.CHAT)
         if infer.stream:
             chunks = chat.ChatChunks(job.id, asked.model, created, infer.n, _usage(asked))
             return await streamed(self._jobs, job, request, chunks)
         answer = await whole(self._jobs, job, request)
-        return reply(chat.completion(answer, asked.model, created))
+        return reply(chat.completion(answer, asked.model, created), headers=told(job))
 
     async def completions(self, request: Request) -> Response:
         asked: CompletionRequest = decode(await request.body(), CompletionRequest)
         infers = translate.completions(asked)
-        job, created = self._start(infers, places.COMPLETIONS)
+        job, created = self._start(request, infers, places.COMPLETIONS)
         if infers[0].stream:
             n = sum(infer.n for infer in infers)
             chunks = completions.TextChunks(job.id, asked.model, created, n, _usage(asked))
             return await streamed(self._jobs, job, request, chunks)
         answer = completions.best(await whole(self._jobs, job, request), asked)
-        return reply(completions.completion(answer, asked.model, created))
+        return reply(completions.completion(answer, asked.model, created), headers=told(job))
 
-    def _start(self, infers: Sequence[Infer], words: places.Words) -> tuple[Job, int]:
+    def _start(
+        self, request: Request, infers: Sequence[Infer], words: places.Words
+    ) -> tuple[Job, int]:
         async def run(job: Job) -> InferAnswer | None:
             with places.told_in(words):
                 return await self._inference.run_all(infers, job)
@@ -80,7 +82,8 @@ class OpenAIRoutes:
         with places.told_in(words):
             for infer in infers:
                 check(infer)
-        return self._jobs.start("infer", run), int(time.time())
+        how = wanted(request, self._inference.grace_s)
+        return self._jobs.start("infer", run, how), int(time.time())
 
     async def models(self, request: Request) -> Response:
         entries = self._registry.view(time.monotonic()).entries

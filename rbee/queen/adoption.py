@@ -1,0 +1,76 @@
+"""Answers that another queen had asked for: found by their worker's heartbeats, and gone on with.
+
+1. Nothing is taken over before somebody asks for it: a second queen leaves the first one alone.
+2. A queen just started waits for the heartbeats before she says that nobody has a job.
+"""
+
+from __future__ import annotations
+
+import time
+
+import anyio
+
+from rbee.contracts.answers import JobView
+from rbee.contracts.fleet import WorkerBeat
+from rbee.contracts.worker_api import Begun
+from rbee.errors import RbeeError
+from rbee.queen.inference import Inference
+from rbee.queen.registry import Registry
+from rbee.wire.http import Http
+from rbee.wire.jobs import Job, Jobs, Wanted
+
+LOOK_S = 0.05
+ASK_S = 5.0
+
+
+class Adoption:
+    """Looks for jobs that are not this queen's own, yet."""
+
+    def __init__(
+        self, registry: Registry, inference: Inference, jobs: Jobs, http: Http, grace_s: float
+    ) -> None:
+        self._registry = registry
+        self._inference = inference
+        self._jobs = jobs
+        self._http = http
+        self._grace_s = grace_s
+
+    async def seek(self, job_id: str) -> Job | None:
+        """The job, taken over from the worker that has it; None when none has."""
+        worker = await self._holder(job_id)
+        if worker is None:
+            return None
+        url = f"{worker.url}/v1/infer/{job_id}"
+        try:
+            begun: Begun = await self._http.call("GET", url, Begun, timeout_s=ASK_S)
+        except RbeeError:
+            return None  # it has ended meanwhile
+        infer = begun.infer
+        if infer is None:
+            return None
+        if job_id in self._jobs:  # another asker was quicker
+            return self._jobs.get(job_id)
+        wanted = Wanted(job_id=job_id, grace_s=self._grace_s, first=begun.first)
+        job = self._jobs.start(
+            "infer", lambda job: self._inference.take_over(begun, infer, worker, job), wanted
+        )
+        self._jobs.attach(job)
+        self._jobs.release(job)  # from now on the grace counts
+        return job
+
+    def others(self) -> list[JobView]:
+        """The running jobs that nobody has asked this queen for."""
+        return [
+            JobView(
+                job_id=job_id, operation="infer", state="running", age_s=0.0, events=0, readers=0
+            )
+            for job_id in self._registry.jobs()
+            if job_id not in self._jobs
+        ]
+
+    async def _holder(self, job_id: str) -> WorkerBeat | None:
+        while True:
+            found = self._registry.holder(job_id)
+            if found is not None or self._registry.view(time.monotonic()).settled:
+                return found
+            await anyio.sleep(LOOK_S)

@@ -1,0 +1,146 @@
+"""An answer cut off anywhere and gone on with is the answer: same tokens, text, calls and scores.
+
+The cut is made in the log of an uncut answer, at an event, as a death would; the rest is asked of
+the worker as a queen would ask it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.bee import known_answers as known
+from tests.http import Answer, ask
+from tests.processes import Started
+from tests.worker.bees import request, status, until
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 20}, "size": {"enum": [1, 2, 3]}},
+    "required": ["city", "size"],
+}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+FORMS: dict[str, dict[str, Any]] = {
+    "greedy": {"said": "Count from 1 to 10."},
+    "sampled": {"said": known.STORY, "temperature": 1.2, "seed": 7, "max_tokens": 40},
+    "several": {"said": known.STORY, "temperature": 1.0, "seed": 3, "n": 3, "max_tokens": 12},
+    "scored": {"said": "Count from 1 to 10.", "logprobs": 2, "max_tokens": 20},
+    "schema": {"said": "A city.", "json_schema": SCHEMA},
+    "call": {"said": "What is the weather in Paris?", "tools": [TOOL], "tool_choice": "required"},
+    "stopped": {"said": "Count from 1 to 10.", "stop": ["5, 6", ", 9"]},
+    "repeats": {
+        "said": known.STORY,
+        "repeat_penalty": 1.3,
+        "dry_multiplier": 0.8,
+        "frequency_penalty": 0.5,
+        "seed": 1,
+        "temperature": 0.9,
+        "max_tokens": 40,
+    },
+    "text": {"prompt": "Once upon a time", "max_tokens": 24},
+    "echo": {"prompt": "Once upon a time", "echo": True, "logprobs": 1, "max_tokens": 12},
+}
+
+
+def written(events: list[dict[str, Any]], n: int) -> list[dict[str, Any]]:
+    """What a queen would know of each choice."""
+    found: list[dict[str, Any]] = [{"token_ids": []} for _ in range(n)]
+    for event in events:
+        if event["type"] == "token":
+            mine = found[event.get("choice", 0)]
+            mine["token_ids"] = mine["token_ids"] + event["token_ids"]
+            mine |= {k: event[k] for k in ("finish", "stop") if event.get(k)}
+    return found
+
+
+def resumed(
+    url: str, form: dict[str, Any], before: list[dict[str, Any]], **more: Any
+) -> list[dict[str, Any]]:
+    """All events of the answer, gone on with behind `before`."""
+    resume = {
+        "written": written(before, form.get("n", 1)),
+        "events": before,
+        "prompted": any(e["type"] == "prompt" for e in before),
+        **more,
+    }
+    found: Answer = ask("POST", f"{url}/v1/infer", {**request(**form), "resume": resume})
+    assert found.status == 200, found.body
+    return list(found.events)
+
+
+def plain(event: dict[str, Any]) -> dict[str, Any]:
+    """Without what is another's each time: ids of calls, times."""
+    event = {k: v for k, v in event.items() if k != "timings"}
+    if event.get("tool_calls"):
+        event["tool_calls"] = [{**call, "id": ""} for call in event["tool_calls"]]
+    if event.get("logprobs"):
+        event["logprobs"] = [p["token_id"] for p in event["logprobs"]]
+    if event.get("usage"):
+        event["usage"] = {**event["usage"], "cached_tokens": 0}
+    return event
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_cut_of_an_answer_goes_on_as_if_it_were_none(bee_worker: Started, name: str) -> None:
+    form = FORMS[name]
+    whole: list[dict[str, Any]] = list(
+        ask("POST", f"{bee_worker.url}/v1/infer", request(**form)).events
+    )
+    assert whole[-1]["type"] == "done" and len(whole) > 3
+    cuts = range(1, len(whole) - 1, max(1, len(whole) // 12))
+    for cut in [*cuts, len(whole) - 1]:
+        rest = resumed(bee_worker.url, form, whole[:cut])
+        assert list(map(plain, rest)) == list(map(plain, whole)), f"cut at {cut}"
+
+
+def test_the_prompt_is_read_as_the_first_worker_read_it(bee_worker: Started) -> None:
+    """By its ids: here they are of another question than the messages."""
+    url, form = bee_worker.url, {"said": "Hello"}
+    other = ask(
+        "POST",
+        f"{url}/tokenize",
+        {"messages": [{"role": "user", "content": "Count from 1 to 10."}]},
+    )
+    found = resumed(url, form, [], prompt_ids=other.json()["tokens"])
+    text = "".join(e.get("text", "") for e in found)
+    assert text == known.ANSWERS["Count from 1 to 10."]
+
+
+@pytest.mark.parametrize(
+    ("resume", "path"),
+    [
+        ({"written": []}, "resume.written"),
+        ({"written": [{}, {}]}, "resume.written"),
+        ({"written": [{"token_ids": [10**6]}]}, "resume.written[0]"),
+        ({"written": [{"token_ids": [-1]}]}, "resume.written[0].token_ids[0]"),
+        ({"written": [{}], "prompt_ids": [10**6]}, "resume.prompt_ids"),
+        ({"written": [{}], "events": [{"type": "done", "finish_reason": "stop"}]}, "resume.events"),
+        ({"written": [{}], "more": 1}, "resume.more"),
+    ],
+)
+def test_what_no_answer_can_have_been_is_refused(
+    bee_worker: Started, resume: dict[str, Any], path: str
+) -> None:
+    found = ask("POST", f"{bee_worker.url}/v1/infer", {**request("Hello"), "resume": resume})
+    assert 400 <= found.status < 500
+    assert found.json()["error"]["param"] == path
+    until(lambda: status(bee_worker.url)["busy"] == 0)
+
+
+def test_an_answer_that_ends_behind_its_last_word_only_says_so(bee_worker: Started) -> None:
+    form = {"said": "Count from 1 to 10.", "max_tokens": 5}
+    whole = list(ask("POST", f"{bee_worker.url}/v1/infer", request(**form)).events)
+    rest = resumed(bee_worker.url, form, whole[:-1])
+    assert list(map(plain, rest)) == list(map(plain, whole))
+    assert rest[-1]["finish_reason"] == "length"
