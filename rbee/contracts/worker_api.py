@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from rbee.contracts.chat import Messages, Tools
 from rbee.contracts.events import AnyEvent, FinishReason
-from rbee.contracts.limits import ModelRef, PromptIds, PromptText, Seconds, TokenId
+from rbee.contracts.limits import JobId, ModelRef, PromptIds, PromptText, Seconds, TokenId
 from rbee.contracts.operations import Infer
 
 MAX_RESUME_EVENTS = 16_384
@@ -46,14 +46,15 @@ class Resume(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=Tru
     migrations: int = 0
 
 
-class Generate(Infer, tag="infer", omit_defaults=True):
-    """`POST /v1/infer` of a worker: an `infer`, and what only a queen says."""
+class Generate(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """`POST /v1/answers`: an `infer`, and what only a queen says. The stream begins with `Begun`."""
 
+    job_id: JobId
+    infer: Infer
     resume: Resume | None = None
     orphan_grace_s: Seconds = 0.0
     """How long the answer goes on without a reader, so that a queen who was restarted, or another
-    one, can attach to it. 0: closing the stream cancels it. A queen always names her job, and the
-    stream then begins with `Begun`."""
+    one, can attach to it. 0: closing the stream cancels it."""
 
 
 class Begun(Struct, tag_field="type", tag="begun", omit_defaults=True, kw_only=True):

@@ -40,7 +40,7 @@ class Adoption:
         worker = await self._holder(job_id)
         if worker is None:
             return None
-        url = f"{worker.url}/v1/infer/{job_id}"
+        url = f"{worker.url}/v1/answers/{job_id}"
         try:
             begun: Begun = await self._http.call("GET", url, Begun, timeout_s=ASK_S)
         except RbeeError:

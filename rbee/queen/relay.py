@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
+import msgspec
 
 from rbee.contracts.events import AnyEvent, Done, Failed, Prompt, Token
 from rbee.contracts.fleet import WorkerBeat
@@ -22,7 +23,6 @@ from rbee.contracts.worker_api import Begun, Generate, Resume, WorkerEvent, Writ
 from rbee.errors import Late, RbeeError, Unavailable, Upstream, WorkerGone
 from rbee.wire.eventlog import EventLog
 from rbee.wire.http import Http
-from rbee.wire.jobroutes import JOB_HEADER
 from rbee.wire.problems import from_failed
 
 DEADLINE_SLACK_MS = 500
@@ -100,7 +100,7 @@ class Relay:
         """Ask the worker to write, or to go on; emit its events as they come, batch by batch.
         Returns the last, unemitted."""
         body = self._asked(worker, deadline_ms)
-        return await self._see_through(worker, "POST", f"{worker.url}/v1/infer", body)
+        return await self._see_through(worker, "POST", f"{worker.url}/v1/answers", body)
 
     async def attach(self, worker: WorkerBeat) -> Done:
         """The same of an answer that this worker is writing already."""
@@ -144,7 +144,6 @@ class Relay:
             body,
             kind=WorkerEvent,
             connect_s=waiting,
-            headers={JOB_HEADER: self._job_id},
         ) as stream:
             async for events in stream:
                 if isinstance(events[0], Begun):
@@ -187,11 +186,21 @@ class Relay:
     def _asked(self, worker: WorkerBeat, deadline_ms: int | None) -> Generate:
         """The request as the worker shall read it: its own model's name, and no wishes that are
         fulfilled by its having been chosen."""
-        values = {name: getattr(self._infer, name) for name in Infer.__struct_fields__}
+        wishes: dict[str, Any] = {"hive_id": None, "worker_id": None, "device": None}
         limit = None if deadline_ms is None else deadline_ms + DEADLINE_SLACK_MS
-        values |= {"hive_id": None, "worker_id": None, "device": None, "stream": True}
-        values |= {"model": worker.model, "deadline_ms": limit, "priority": 0}
-        return Generate(**values, resume=self._resume(), orphan_grace_s=self._grace_s)
+        return Generate(
+            job_id=self._job_id,
+            infer=msgspec.structs.replace(
+                self._infer,
+                model=worker.model,
+                deadline_ms=limit,
+                priority=0,
+                stream=True,
+                **wishes,
+            ),
+            resume=self._resume(),
+            orphan_grace_s=self._grace_s,
+        )
 
     def _resume(self) -> Resume | None:
         """What a worker needs to go on; None where it begins, and nobody was told anything."""
@@ -209,13 +218,13 @@ class Relay:
 
     def _place(self, worker: WorkerBeat) -> str:
         number = self._log.total if self._log is not None else 0
-        return f"{worker.url}/v1/infer/{self._job_id}/stream?from={number}"
+        return f"{worker.url}/v1/answers/{self._job_id}/stream?from={number}"
 
 
 async def cancel(http: Http, worker: WorkerBeat, job_id: str) -> None:
     """Tell a worker that an answer is not wanted any more; one that is gone need not be told."""
     try:
-        await http.call("DELETE", f"{worker.url}/v1/infer/{job_id}", dict[str, Any])
+        await http.call("DELETE", f"{worker.url}/v1/answers/{job_id}", dict[str, Any])
     except RbeeError:
         return  # its grace ends it
 

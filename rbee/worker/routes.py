@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from rbee.contracts.answers import Deleted, InferAnswer
 from rbee.contracts.events import AnyEvent
 from rbee.contracts.fleet import WorkerBeat
+from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import (
     ApplyTemplate,
     Begun,
@@ -48,10 +49,19 @@ class Routes:
 
     def endpoints(self) -> list[Endpoint]:
         return [
-            Endpoint("POST", "/v1/infer", self.infer, "Generate", Generate, InferAnswer),
+            Endpoint("POST", "/v1/infer", self.infer, "Generate", Infer, InferAnswer),
+            Endpoint(
+                "POST",
+                "/v1/answers",
+                self.answer,
+                "Generate for a queen",
+                Generate,
+                AnyEvent,
+                media="text/event-stream",
+            ),
             Endpoint(
                 "GET",
-                "/v1/infer/{job_id}/stream",
+                "/v1/answers/{job_id}/stream",
                 self.attach,
                 "Attach to an answer that a queen asked for; as far back as it is kept, or ?from=",
                 answer=AnyEvent,
@@ -59,10 +69,14 @@ class Routes:
                 query=("from",),
             ),
             Endpoint(
-                "GET", "/v1/infer/{job_id}", self.held, "What an answer was asked for", answer=Begun
+                "GET",
+                "/v1/answers/{job_id}",
+                self.held,
+                "What an answer was asked for",
+                answer=Begun,
             ),
             Endpoint(
-                "DELETE", "/v1/infer/{job_id}", self.cancel, "Cancel an answer", answer=Deleted
+                "DELETE", "/v1/answers/{job_id}", self.cancel, "Cancel an answer", answer=Deleted
             ),
             Endpoint("POST", "/v1/embed", self.embed, "Vectors", Embed, Vectors),
             Endpoint("POST", "/v1/rank", self.rank, "Scores", Rank, Ranks),
@@ -80,18 +94,21 @@ class Routes:
         ]
 
     async def infer(self, request: Request) -> Response:
-        asked: Generate = decode(await request.body(), Generate)
-        job_id = request.headers.get(JOB_HEADER, "")[:64]
-        ticket = await self._service.begin(asked, job_id, asked.resume)
-        if asked.stream and asked.orphan_grace_s and job_id:
-            self._service.answers.add(ticket, asked.orphan_grace_s)
-            return await self._for_a_queen(ticket, request)
-        if asked.stream:
+        infer: Infer = decode(await request.body(), Infer)
+        ticket = await self._service.begin(infer, request.headers.get(JOB_HEADER, "")[:64])
+        if infer.stream:
             return await self._streamed(ticket, request)
         try:
             return reply(await unless_gone(request, lambda: whole(ticket)))
         finally:
             ticket.cancel()
+
+    async def answer(self, request: Request) -> Response:
+        asked: Generate = decode(await request.body(), Generate)
+        ticket = await self._service.begin(asked.infer, asked.job_id, asked.resume)
+        if asked.orphan_grace_s:
+            self._service.answers.add(ticket, asked.orphan_grace_s)
+        return await self._for_a_queen(ticket, request)
 
     async def attach(self, request: Request) -> Response:
         ticket = self._service.answers.find(request.path_params["job_id"])
@@ -134,17 +151,15 @@ class Routes:
 
     async def _streamed(self, ticket: Ticket, request: Request) -> Response:
         """The stream, or the error if there is nothing else to say."""
-        log = ticket.log
         try:
             with anyio.move_on_after(KEEP_ALIVE_S):
-                await unless_gone(request, lambda: log.wait(ticket.start))
+                await unless_gone(request, lambda: ticket.log.wait(0))
         except BaseException:
             ticket.cancel()
             raise
-        if ticket.error is not None and log.total == ticket.start + 1:
+        if ticket.error is not None and ticket.log.total == 1:
             return error_reply(ticket.error)
-        headers = {JOB_HEADER: ticket.id}
-        return EventStream(log, log.first, headers=headers, on_close=ticket.cancel)
+        return EventStream(ticket.log, headers={JOB_HEADER: ticket.id}, on_close=ticket.cancel)
 
     async def _for_a_queen(self, ticket: Ticket, request: Request) -> Response:
         """The same for an answer that outlives this stream."""

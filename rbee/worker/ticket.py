@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from rbee.contracts.answers import InferAnswer
 from rbee.contracts.events import (
     AnyEvent,
@@ -142,11 +140,10 @@ class Ticket:
 
     def begun(self, worker_id: str, sha256: str, number: int, *, whole: bool) -> Begun:
         """What a queen is told before event `number`; `whole`: she does not know the request."""
-        infer = msgspec.convert(msgspec.to_builtins(self.infer), Infer) if whole else None
         return Begun(
             worker_id=worker_id,
             sha256=sha256,
-            infer=infer,
+            infer=self.infer if whole else None,
             prompt_ids=self.prompt_ids,
             written=self.written(number) if whole else [],
             first=number,

@@ -47,6 +47,8 @@ REQUESTS = [
     worker_api.Rank,
     worker_api.ApplyTemplate,
 ]
+BETWEEN = [worker_api.Generate, worker_api.WorkerEvent]
+"""What passes only between a queen and a worker: each holds requests and events of others."""
 FREE_FORM = {"json_schema", "parameters", "chat_template_kwargs"}
 """JSON that rbee hands on as it is; only the body's size bounds it."""
 
@@ -55,7 +57,7 @@ def name_of(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind)[:60])
 
 
-@pytest.mark.parametrize("kind", [*REQUESTS, *ANSWERS], ids=name_of)
+@pytest.mark.parametrize("kind", [*REQUESTS, *ANSWERS, *BETWEEN], ids=name_of)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_what_is_sent_is_what_arrives(kind: Any, data: st.DataObject) -> None:

@@ -1,7 +1,9 @@
 """A worker without a model, as a real process: it says the prompt back, a word a token.
 
 It speaks the worker's HTTP API and sends real heartbeats. By flag it is slow (`--gap_s`), dies in
-the middle of an answer (`--die_after N` tokens), or never answers (`--deaf 1`).
+the middle of an answer (`--die_after N` tokens), never answers (`--deaf 1`), has no room
+(`--full 1`), or dies of the word `poison` when it comes to say it. It goes on with what another
+began, and lets queens attach to what it says; an answer that nobody reads it says to its end.
 A prompt that begins with `fail:` is answered with a token and a `failed` event, `long:` with a 400,
 a schema for which it is `form:` with one that names it, an empty text to embed with another,
 `call:` with a tool call, `think:` with its second word as a thought. `--ranks 1` makes it a ranker:
@@ -27,8 +29,10 @@ from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import (
     ApplyTemplate,
+    Begun,
     Detokenize,
     Embed,
+    Generate,
     Rank,
     Ranks,
     Rendered,
@@ -36,11 +40,12 @@ from rbee.contracts.worker_api import (
     Tokenize,
     Tokens,
     Vectors,
+    Written,
 )
-from rbee.errors import BadRequest, PromptTooLong
-from rbee.wire import server
+from rbee.errors import BadRequest, JobNotFound, Overloaded, PromptTooLong
+from rbee.wire import server, sse
 from rbee.wire.beats import Beater
-from rbee.wire.codec import decode
+from rbee.wire.codec import decode, encode
 from rbee.wire.eventlog import EventLog
 from rbee.wire.http import Http
 from rbee.wire.replies import HANDLERS, reply
@@ -59,6 +64,10 @@ class StubWorker:
         self.gap_s = float(flags.get("gap_s", "0"))
         self.die_after = int(flags.get("die_after", "-1"))
         self.deaf = flags.get("deaf") == "1"
+        self.full = flags.get("full") == "1"
+        self.answers: dict[str, tuple[Generate, EventLog, anyio.CancelScope]] = {}
+        self.moved = 0
+        """How often it went on with what another began."""
         self.ranks = flags.get("ranks") == "1"
         self.queen = flags.get("queen", "")
         self.busy = 0
@@ -83,37 +92,76 @@ class StubWorker:
             context=4_096,
             step=self.answered,
             step_age_s=0.0,
+            jobs=list(self.answers),
             ranks=self.ranks,
         )
 
-    async def infer(self, request: Request) -> Response:
-        infer: Infer = decode(await request.body(), Infer)
+    async def answer(self, request: Request) -> Response:
+        asked: Generate = decode(await request.body(), Generate)
+        infer, resume = asked.infer, asked.resume
         assert infer.model == self.model, "the queen sends the worker's own model id"
         text = prompt_of(infer)
+        if self.full:
+            raise Overloaded("No room here.", retry_after_s=1.0)
         if text.startswith("long:"):
             raise PromptTooLong("The prompt has 9999 tokens, the context holds 4096.")
         if text.startswith("form:"):
             raise BadRequest("$.json_schema is not usable: no.", path="$.json_schema")
-        log = EventLog()
-        scope = anyio.CancelScope()
+        log = EventLog(first=resume.first if resume else 0)
+        log.append(*(resume.events if resume else ()))
+        first, scope = log.total, anyio.CancelScope()
+        self.moved += any(w.token_ids for w in resume.written) if resume else 0
         self.busy += 1
+        self.answers[asked.job_id] = asked, log, scope
         self.poke()
-        self._group.start_soon(self._speak, infer, text, log, scope)
-        return EventStream(log, on_close=scope.cancel)
+        self._group.start_soon(self._speak, asked, text, log, scope)
+        on_close = scope.cancel if not asked.orphan_grace_s else None
+        return EventStream(log, first, on_close=on_close, prelude=self._prelude(asked, first))
+
+    def _prelude(self, asked: Generate, first: int) -> bytes:
+        return sse.frame(encode(self._begun(asked, first)))
+
+    def _begun(self, asked: Generate, first: int) -> Begun:
+        ids = asked.resume.prompt_ids if asked.resume and asked.resume.prompt_ids else [7]
+        assert ids == [7], "the prompt's ids come back as they were told"
+        return Begun(worker_id=self.id, sha256=SHA, prompt_ids=ids, first=first)
+
+    async def attach(self, request: Request) -> Response:
+        asked, log, _ = self._held(request)
+        first = int(request.query_params.get("from", log.first))
+        return EventStream(log, first, prelude=self._prelude(asked, first))
+
+    async def held(self, request: Request) -> Response:
+        asked, log, _ = self._held(request)
+        begun = self._begun(asked, log.first)
+        begun.infer, begun.written = asked.infer, [Written() for _ in range(asked.infer.n)]
+        return reply(begun)
+
+    async def cancel(self, request: Request) -> Response:
+        self._held(request)[2].cancel()
+        return reply({"deleted": request.path_params["job_id"]})
+
+    def _held(self, request: Request) -> tuple[Generate, EventLog, anyio.CancelScope]:
+        found = self.answers.get(request.path_params["job_id"])
+        if found is None:
+            raise JobNotFound("not here")
+        return found
 
     async def _speak(
-        self, infer: Infer, text: str, log: EventLog, scope: anyio.CancelScope
+        self, asked: Generate, text: str, log: EventLog, scope: anyio.CancelScope
     ) -> None:
         try:
             with scope:
-                async for event in self._events(infer, text):
+                async for event in self._events(asked, text):
                     log.append(event)
         finally:
             self.busy -= 1
             self.answered += 1
             self.poke()
 
-    async def _events(self, infer: Infer, text: str) -> AsyncIterator[AnyEvent]:
+    async def _events(self, asked: Generate, text: str) -> AsyncIterator[AnyEvent]:
+        infer, resume = asked.infer, asked.resume
+        behind = len(resume.written[0].token_ids) if resume else 0
         if self.deaf:
             await anyio.sleep_forever()
         if text.startswith("fail:"):
@@ -121,7 +169,7 @@ class StubWorker:
             await anyio.sleep(0.05)
             yield Failed(code="internal_error", message="as you wish")
             return
-        if infer.echo:
+        if infer.echo and not (resume and resume.prompted):
             yield Prompt(text=text, token_ids=[7], logprobs=_unscored(text, infer.logprobs))
         words, thoughts = text.split(" ")[: infer.max_tokens], 0
         if text.startswith("think:"):
@@ -133,8 +181,8 @@ class StubWorker:
             for choice in range(infer.n):
                 yield Token(index=0, text="", token_ids=[1], choice=choice, tool_calls=[call])
             words = []
-        for index, word in enumerate(words):
-            if index == self.die_after:
+        for index, word in enumerate(words[behind:], behind):
+            if index - behind == self.die_after or word == "poison":
                 os._exit(9)
             for choice in range(infer.n):
                 said = word if index == 0 else f" {word}"
@@ -157,6 +205,7 @@ class StubWorker:
             worker_id=self.id,
             model=self.model,
             sha256=SHA,
+            migrations=resume.migrations if resume else 0,
         )
 
     async def embed(self, request: Request) -> Response:
@@ -188,11 +237,11 @@ class StubWorker:
         return reply(Text(self.model, "".join(map(chr, asked.tokens))))
 
     async def state(self, request: Request) -> Response:
-        return reply({"busy": self.busy, "answered": self.answered})
+        return reply({"busy": self.busy, "answered": self.answered, "moved": self.moved})
 
     def app(self) -> Starlette:
         posts = {
-            "/v1/infer": self.infer,
+            "/v1/answers": self.answer,
             "/v1/embed": self.embed,
             "/v1/rank": self.rank,
             "/apply-template": self.template,
@@ -200,7 +249,14 @@ class StubWorker:
             "/detokenize": self.detokenize,
         }
         routes = [Route(path, handler, methods=["POST"]) for path, handler in posts.items()]
-        return Starlette(routes=[*routes, Route("/state", self.state)], exception_handlers=HANDLERS)
+        held = "/v1/answers/{job_id}"
+        routes += [
+            Route("/state", self.state),
+            Route(held, self.held, methods=["GET"]),
+            Route(held, self.cancel, methods=["DELETE"]),
+            Route(f"{held}/stream", self.attach),
+        ]
+        return Starlette(routes=routes, exception_handlers=HANDLERS)
 
     async def run(self) -> None:
         made = server.listen("127.0.0.1", 0)

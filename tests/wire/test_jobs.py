@@ -17,8 +17,16 @@ from rbee.contracts.answers import Deleted
 from rbee.contracts.events import AnyEvent, Done, Queued, Token
 from rbee.errors import JobNotFound, ModelNotFound, Overloaded
 from rbee.wire import codec, sse
-from rbee.wire.jobroutes import JobRoutes, accepted, streamed, wants_async, wants_events, whole
-from rbee.wire.jobs import Job, Jobs
+from rbee.wire.jobroutes import (
+    JobRoutes,
+    accepted,
+    streamed,
+    wanted,
+    wants_async,
+    wants_events,
+    whole,
+)
+from rbee.wire.jobs import Job, Jobs, Wanted
 from rbee.wire.openapi import Endpoint
 from rbee.wire.replies import reply
 from rbee.wire.stream import as_events
@@ -120,7 +128,7 @@ async def small_server(**settings: Any) -> AsyncIterator[Server]:
 
         async def do(request: Request) -> Response:
             run: Callable[[Job], Awaitable[Any]] = getattr(works, request.path_params["work"])
-            job = jobs.start("do", run, detached=wants_async(request))
+            job = jobs.start("do", run, wanted(request, detached=wants_async(request)))
             if job.detached:
                 return accepted(job)
             if wants_events(request):
@@ -305,8 +313,8 @@ async def test_a_second_reader_keeps_a_job_alive() -> None:
 
 async def test_an_orphan_has_its_grace() -> None:
     """A reader that comes back within it finds the job alive, and the grace begins anew."""
-    async with small_server(orphan_grace_s=0.3) as server:
-        job = server.jobs.start("do", server.works.silent)
+    async with small_server() as server:
+        job = server.jobs.start("do", server.works.silent, Wanted(grace_s=0.3))
         server.jobs.attach(job)
         server.jobs.release(job)
         await anyio.sleep(0.2)
@@ -320,8 +328,8 @@ async def test_an_orphan_has_its_grace() -> None:
 
 
 async def test_a_reader_that_comes_back_in_time_saves_the_job() -> None:
-    async with small_server(orphan_grace_s=0.05) as server:
-        job = server.jobs.start("do", server.works.hold)
+    async with small_server() as server:
+        job = server.jobs.start("do", server.works.hold, Wanted(grace_s=0.05))
         server.jobs.attach(job)
         server.jobs.release(job)
         server.jobs.attach(job)
@@ -423,9 +431,9 @@ async def test_closing_ends_what_runs_saying_why_and_accepts_nothing_more() -> N
             await read_frames(reader, 2)
             server.jobs.close()
             last, end = await read_frames(reader, 2)
-            assert b'"code":"unavailable"' in last and end == b"[DONE]"
+            assert b'"code":"draining"' in last and end == b"[DONE]"
         status, body = await server.post("silent")
-        assert (status, body["error"]["code"]) == (429, "overloaded")
+        assert (status, body["error"]["code"]) == (503, "draining")
         assert body["error"]["retry_after_s"] == 2.0
 
 
@@ -433,7 +441,7 @@ async def test_the_number_of_running_jobs_is_bounded(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("rbee.wire.jobs.MAX_RUNNING", 2)
     async with small_server() as server:
         for _ in range(2):
-            server.jobs.start("do", server.works.silent, detached=True)
+            server.jobs.start("do", server.works.silent, Wanted(detached=True))
         with pytest.raises(Overloaded):
             server.jobs.start("do", server.works.silent)
 
@@ -447,7 +455,7 @@ async def test_a_job_that_will_not_stop_is_said_to(monkeypatch: pytest.MonkeyPat
             await stop.wait()
 
     async with small_server() as server:
-        job = server.jobs.start("do", stubborn, detached=True)
+        job = server.jobs.start("do", stubborn, Wanted(detached=True))
         status, body = await server.get(f"/v1/jobs/{job.id}", "DELETE")
         assert (status, body["error"]["code"]) == (504, "deadline_exceeded")
         stop.set()

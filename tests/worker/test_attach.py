@@ -16,22 +16,21 @@ JOB = "job-00000000000000aa"
 @contextmanager
 def asking(url: str, body: dict[str, Any], grace_s: float = 20.0, job: str = JOB) -> Iterator[Any]:
     """A queen's stream; leaving it is her death."""
-    headers = {"X-Rbee-Job-Id": job}
-    asked = {**body, "orphan_grace_s": grace_s}
-    with listening("POST", f"{url}/v1/infer", asked, headers) as (_, events):
+    asked = {"job_id": job, "infer": body, "orphan_grace_s": grace_s}
+    with listening("POST", f"{url}/v1/answers", asked) as (_, events):
         yield events
 
 
 def attached(url: str, job: str = JOB, number: int | None = None) -> list[tuple[int | None, Any]]:
     """All that a second queen reads, the unnumbered first word included."""
-    place = f"{url}/v1/infer/{job}/stream" + (f"?from={number}" if number is not None else "")
+    place = f"{url}/v1/answers/{job}/stream" + (f"?from={number}" if number is not None else "")
     found = ask("GET", place)
     assert found.status == 200, found.body
     return list(frames(found.body.decode().split("\n")))
 
 
 def place(url: str, job: str = JOB) -> str:
-    return f"{url}/v1/infer/{job}"
+    return f"{url}/v1/answers/{job}"
 
 
 def test_a_stream_for_a_queen_begins_with_what_she_needs(bee_worker: Started) -> None:
@@ -46,7 +45,7 @@ def test_a_stream_for_a_queen_begins_with_what_she_needs(bee_worker: Started) ->
 
 
 def test_an_answer_goes_on_without_its_queen_and_is_the_same(bee_worker: Started) -> None:
-    form = request("Count from 1 to 10.", n=2)
+    form = request("Count from 1 to 10.")
     whole = ask("POST", f"{bee_worker.url}/v1/infer", form).events
     with asking(bee_worker.url, form) as events:
         for _ in range(3):
@@ -68,7 +67,6 @@ def test_the_request_itself_is_told_to_a_queen_who_takes_over(bee_worker: Starte
         found = ask("GET", place(bee_worker.url, "job-00000000000000ab")).json()
     assert found["infer"]["messages"] == form["messages"]
     assert (found["infer"]["seed"], found["infer"]["temperature"]) == (4, 0.5)
-    assert "resume" not in found["infer"] and "orphan_grace_s" not in found["infer"]
     assert found.get("first", 0) == 0 and found["written"] == [{}]
     until(lambda: status(bee_worker.url)["busy"] == 0)
 
@@ -91,8 +89,8 @@ def test_a_cancel_frees_the_slot_at_once(bee_worker: Started) -> None:
 def test_a_cancel_that_overtakes_its_request_counts(bee_worker: Started) -> None:
     url, job = bee_worker.url, "job-00000000000000ad"
     assert ask("DELETE", place(url, job)).status == 200
-    headers = {"X-Rbee-Job-Id": job}
-    late = ask("POST", f"{url}/v1/infer", {**request("Hello"), "orphan_grace_s": 9}, headers)
+    asked = {"job_id": job, "infer": request("Hello"), "orphan_grace_s": 9}
+    late = ask("POST", f"{url}/v1/answers", asked)
     assert late.status == 499
     until(lambda: status(url)["busy"] == 0)
 

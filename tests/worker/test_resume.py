@@ -74,9 +74,12 @@ def resumed(
         "prompted": any(e["type"] == "prompt" for e in before),
         **more,
     }
-    found: Answer = ask("POST", f"{url}/v1/infer", {**request(**form), "resume": resume})
+    body = {"job_id": "job", "infer": request(**form), "resume": resume}
+    found: Answer = ask("POST", f"{url}/v1/answers", body)
     assert found.status == 200, found.body
-    return list(found.events)
+    begun, *rest = found.events
+    assert begun["type"] == "begun" and begun.get("first", 0) == len(before)
+    return [*before, *rest]
 
 
 def plain(event: dict[str, Any]) -> dict[str, Any]:
@@ -91,17 +94,23 @@ def plain(event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
+def by_choice(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Choices may overtake one another; each has its own order."""
+    return sorted(map(plain, events), key=lambda e: (e["type"] == "done", e.get("choice", 0)))
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_every_cut_of_an_answer_goes_on_as_if_it_were_none(bee_worker: Started, name: str) -> None:
     form = FORMS[name]
     whole: list[dict[str, Any]] = list(
         ask("POST", f"{bee_worker.url}/v1/infer", request(**form)).events
     )
-    assert whole[-1]["type"] == "done" and len(whole) > 3
+    assert whole[-1]["type"] == "done" and len(whole) > 1
     cuts = range(1, len(whole) - 1, max(1, len(whole) // 12))
     for cut in [*cuts, len(whole) - 1]:
         rest = resumed(bee_worker.url, form, whole[:cut])
-        assert list(map(plain, rest)) == list(map(plain, whole)), f"cut at {cut}"
+        assert rest[:cut] == whole[:cut]
+        assert by_choice(rest) == by_choice(whole), f"cut at {cut}"
 
 
 def test_the_prompt_is_read_as_the_first_worker_read_it(bee_worker: Started) -> None:
@@ -132,14 +141,15 @@ def test_the_prompt_is_read_as_the_first_worker_read_it(bee_worker: Started) -> 
 def test_what_no_answer_can_have_been_is_refused(
     bee_worker: Started, resume: dict[str, Any], path: str
 ) -> None:
-    found = ask("POST", f"{bee_worker.url}/v1/infer", {**request("Hello"), "resume": resume})
+    body = {"job_id": "job", "infer": request("Hello"), "resume": resume}
+    found = ask("POST", f"{bee_worker.url}/v1/answers", body)
     assert 400 <= found.status < 500
     assert found.json()["error"]["param"] == path
     until(lambda: status(bee_worker.url)["busy"] == 0)
 
 
 def test_an_answer_that_ends_behind_its_last_word_only_says_so(bee_worker: Started) -> None:
-    form = {"said": "Count from 1 to 10.", "max_tokens": 5}
+    form: dict[str, Any] = {"said": "Count from 1 to 10.", "max_tokens": 5}
     whole = list(ask("POST", f"{bee_worker.url}/v1/infer", request(**form)).events)
     rest = resumed(bee_worker.url, form, whole[:-1])
     assert list(map(plain, rest)) == list(map(plain, whole))

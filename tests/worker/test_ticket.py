@@ -7,10 +7,12 @@ from typing import Any, get_args
 from rbee.contracts.events import Done, FinishReason, Logprob, Prompt, Token
 from rbee.contracts.operations import Infer
 from rbee.worker.engine.sampling import Sampling
+from rbee.worker.engine.text import Assembler
 from rbee.worker.engine.writer import Update
 from rbee.worker.prepare import Prepared
 from rbee.worker.reading import Reading
 from rbee.worker.reasoning import KNOWN
+from rbee.worker.replay import Replayed
 from rbee.worker.ticket import Ticket
 from rbee.worker.tools.forms import HERMES
 
@@ -24,7 +26,8 @@ class Desk:
         infer = Infer(model="m", prompt="p", echo=echo, **fields)
         prepared = Prepared([7, 8], 99, Sampling(), None, reading, text="pq", echo=echo)
         self.cut: list[int] = []
-        self.ticket = Ticket(infer, prepared, "job", lambda: None, self.cut.append)
+        begun = [Replayed(Assembler(), reading.reader(), None, []) for _ in range(infer.n)]
+        self.ticket = Ticket(infer, prepared, begun, "job", lambda: None, self.cut.append)
         self.logprobs = infer.logprobs is not None
         self.token = 0
 
