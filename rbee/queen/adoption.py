@@ -64,13 +64,13 @@ class Adoption:
             JobView(
                 job_id=job_id, operation="infer", state="running", age_s=0.0, events=0, readers=0
             )
-            for job_id in self._registry.jobs()
+            for job_id in self._registry.jobs(time.monotonic())
             if job_id not in self._jobs
         ]
 
     async def _holder(self, job_id: str) -> WorkerBeat | None:
         while True:
-            found = self._registry.holder(job_id)
+            found = self._registry.holder(job_id, time.monotonic())
             if found is not None or self._registry.view(time.monotonic()).settled:
                 return found
             await anyio.sleep(LOOK_S)

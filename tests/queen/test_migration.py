@@ -1,0 +1,197 @@
+"""Workers, and the queen, die in the middle of answers: what clients read is the whole answer, once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import ExitStack
+from typing import Any
+
+from tests.http import Answer, ask, listening
+from tests.queen.conftest import queen, status, stub, until
+
+TEXT = " ".join(f"w{number}" for number in range(12))
+INFER: dict[str, Any] = {"operation": "infer", "model": "bee", "prompt": TEXT}
+JOB = "job-0123456789abcdef"
+
+
+def said(answer: Answer, choice: int = 0) -> str:
+    return "".join(
+        e["text"] for e in answer.events if e["type"] == "token" and e.get("choice", 0) == choice
+    )
+
+
+def kinds(answer: Answer) -> list[str]:
+    return [e["type"] for e in answer.events]
+
+
+def test_another_worker_goes_on_where_the_first_one_died() -> None:
+    with queen() as q, stub(q.url, id="a", die_after=5), stub(q.url, id="b") as b:
+        answer = ask("POST", f"{q.url}/v1/jobs", {**INFER, "n": 2})
+        while answer.events[-1]["migrations"] == 0:  # b may have been asked first
+            answer = ask("POST", f"{q.url}/v1/jobs", {**INFER, "n": 2})
+        assert said(answer) == said(answer, 1) == TEXT
+        done = answer.events[-1]
+        assert (done["type"], done["worker_id"], done["migrations"]) == ("done", "b", 1)
+        [moved] = [e for e in answer.events if e["type"] == "moved"]
+        assert moved["worker_id"] == "a" and moved["why"] and moved["migrations"] == 1
+        assert ask("GET", f"{b.url}/state").json()["moved"] == 1
+        queue = status(q.url)["queue"]
+        assert queue["waiting"] == queue["leased"] == 0 and queue["arrived"] == queue["done"]
+
+
+def test_the_whole_answer_says_how_often_it_moved() -> None:
+    with queen() as q, stub(q.url, id="a", die_after=5), stub(q.url, id="b"):
+        body = {**INFER, "stream": False}
+        answers = [ask("POST", f"{q.url}/v1/jobs", body) for _ in range(4)]
+        assert [a.json()["choices"][0]["text"] for a in answers] == [TEXT] * 4
+        moved = [a for a in answers if a.json()["migrations"]]
+        assert len(moved) == 1 and moved[0].headers["x-rbee-migrations"] == "1"
+
+
+def test_openais_dialect_goes_on_as_well() -> None:
+    body = {"model": "bee", "prompt": TEXT, "max_tokens": 99}
+    several = {**body, "prompt": [TEXT, "x y"], "echo": True}
+    for form in (body, several):
+        with queen() as q, stub(q.url, id="a", die_after=5), stub(q.url, id="b"):
+            whole = [ask("POST", f"{q.url}/v1/completions", form) for _ in range(3)]
+            texts = [[c["text"] for c in a.json()["choices"]] for a in whole]
+            assert texts == [texts[0]] * 3 and TEXT in texts[0][0]
+            assert sum(int(a.headers["x-rbee-migrations"]) for a in whole) == 1
+
+
+def test_who_dies_last_is_waited_for() -> None:
+    """Its only worker is gone: the answer waits for one that comes."""
+    with queen(wait_limit_s=20) as q:
+        answers: list[Answer] = []
+        with stub(q.url, id="a", die_after=3, gap_s=0.02):
+            asking = threading.Thread(
+                target=lambda: answers.append(ask("POST", f"{q.url}/v1/jobs", INFER))
+            )
+            asking.start()
+            until(lambda: status(q.url)["queue"]["waiting"] == 1)
+            with stub(q.url, id="b"):
+                asking.join(15)
+        assert said(answers[0]) == TEXT
+
+
+def test_a_silent_worker_is_left_within_five_seconds() -> None:
+    with queen() as q, stub(q.url, id="a", gap_s=0.05) as a:
+        with listening("POST", f"{q.url}/v1/jobs", INFER) as (_, events):
+            seen = [next(events)]
+            a.child.send_signal(signal.SIGSTOP)
+            try:
+                with stub(q.url, id="b"):
+                    seen += list(events)
+            finally:
+                a.child.send_signal(signal.SIGCONT)
+        assert "".join(e.get("text", "") for _, e in seen) == TEXT
+        assert seen[-1][1]["migrations"] == 1
+        assert [number for number, _ in seen] == list(range(len(seen)))
+
+
+def test_a_request_that_kills_its_workers_is_refused_and_harms_nobody_else() -> None:
+    poison = {**INFER, "prompt": "a b poison c"}
+    with ExitStack() as opened:
+        q = opened.enter_context(queen())
+        started = [opened.enter_context(stub(q.url, id=i, gap_s=0.1)) for i in "abc"]
+        answers: list[Answer] = []
+        others = [
+            threading.Thread(target=lambda: answers.append(ask("POST", f"{q.url}/v1/jobs", INFER)))
+            for _ in range(4)
+        ]
+        for other in others:
+            other.start()
+        until(lambda: status(q.url)["queue"]["leased"] == 4)
+        found = ask("POST", f"{q.url}/v1/jobs", poison)
+        assert found.events[-1]["code"] == "poison_request", found.events
+        for other in others:
+            other.join(15)
+        assert [said(a) for a in answers] == [TEXT] * 4
+        again = ask("POST", f"{q.url}/v1/jobs", poison)
+        assert again.status == 400 and again.json()["error"]["code"] == "poison_request"
+        assert said(ask("POST", f"{q.url}/v1/jobs", INFER)) == TEXT
+        assert sum(one.child.poll() is None for one in started) == 1
+
+
+def test_a_worker_without_room_is_no_failure() -> None:
+    with queen() as q, stub(q.url, id="a", full=1), stub(q.url, id="b"):
+        answers = [ask("POST", f"{q.url}/v1/jobs", INFER) for _ in range(4)]
+        assert [said(a) for a in answers] == [TEXT] * 4
+
+
+def test_the_next_queen_goes_on_with_the_answers_of_the_first() -> None:
+    body, own = {**INFER, "prompt": TEXT}, {"X-Rbee-Job-Id": JOB}
+    with queen() as first:
+        port = first.port
+        with stub(first.url, gap_s=0.15):
+            with listening("POST", f"{first.url}/v1/jobs", body, own) as (headers, events):
+                assert headers["x-rbee-job-id"] == JOB
+                seen = [next(events) for _ in range(3)]
+                first.kill()
+            with queen(port=port, settle_s=5) as second:
+                place = f"{second.url}/v1/jobs/{JOB}"
+                found = ask("GET", f"{place}/stream", headers={"Last-Event-ID": "2"})
+                assert found.status == 200, found.body
+                rest = found.events
+                texts = [e.get("text", "") for _, e in seen] + [e.get("text", "") for e in rest]
+                assert "".join(texts) == TEXT
+                assert rest[-1]["type"] == "done"
+                again = ask("GET", f"{place}/stream").events
+                assert "".join(e.get("text", "") for e in again) == TEXT
+                assert ask("GET", place).json()["state"] == "done"
+                assert JOB in [
+                    j["job_id"] for j in ask("GET", f"{second.url}/v1/jobs").json()["jobs"]
+                ]
+                unknown = ask("GET", f"{second.url}/v1/jobs/job-ffffffffffffffff")
+                assert unknown.status == 404
+
+
+def test_a_second_queen_beside_the_first_is_asked() -> None:
+    """Each is told of by the worker: one of them by hand."""
+    own = {"X-Rbee-Job-Id": JOB}
+    with queen() as first, queen(beat_s=5) as second, stub(first.url, gap_s=0.1) as worker:
+        beat = status(first.url)["workers"][0]["worker"]
+        with listening("POST", f"{first.url}/v1/jobs", INFER, own) as (_, events):
+            next(events)
+            told = {**beat, "from": "worker", "jobs": [JOB], "url": worker.url}
+            assert ask("POST", f"{second.url}/v1/heartbeats", told).status == 200
+            found = ask("GET", f"{second.url}/v1/jobs/{JOB}/stream")
+            assert said(found) == TEXT
+            assert "".join(e.get("text", "") for _, e in events).endswith("w11")
+
+
+def test_a_client_that_leaves_takes_the_answer_along() -> None:
+    with queen() as q, stub(q.url, gap_s=0.2) as worker:
+        with listening("POST", f"{q.url}/v1/jobs", INFER) as (_, events):
+            next(events)
+        until(lambda: ask("GET", f"{worker.url}/state").json()["busy"] == 0, 1.5)
+
+
+def test_a_client_that_promised_to_say_so_may_come_back() -> None:
+    promise = {"X-Rbee-Job-Id": JOB, "X-Rbee-Grace-S": "20"}
+    with queen() as q, stub(q.url, gap_s=0.1) as worker:
+        with listening("POST", f"{q.url}/v1/jobs", INFER, promise) as (_, events):
+            next(events)
+        found = ask("GET", f"{q.url}/v1/jobs/{JOB}/stream")
+        assert said(found) == TEXT
+        with listening("POST", f"{q.url}/v1/jobs", INFER, {"X-Rbee-Grace-S": "20"}) as (
+            head,
+            events,
+        ):
+            next(events)
+        assert (
+            ask("DELETE", f"{q.url}/v1/jobs/{head['x-rbee-job-id']}").json()["state"] == "cancelled"
+        )
+        until(lambda: ask("GET", f"{worker.url}/state").json()["busy"] == 0, 1.5)
+
+
+def test_wishes_that_make_no_sense_are_refused() -> None:
+    with queen() as q, stub(q.url, gap_s=0.1):
+        for headers in ({"X-Rbee-Job-Id": "mine"}, {"X-Rbee-Grace-S": "-1"}):
+            found = ask("POST", f"{q.url}/v1/jobs", INFER, headers)
+            assert found.status == 422 and found.json()["error"]["param"] == next(iter(headers))
+        with listening("POST", f"{q.url}/v1/jobs", INFER, {"X-Rbee-Job-Id": JOB}) as (_, events):
+            next(events)
+            found = ask("POST", f"{q.url}/v1/jobs", INFER, {"X-Rbee-Job-Id": JOB})
+            assert found.status == 409
