@@ -112,12 +112,13 @@ class Inference:
         need = need_of(infer)
         relay = Relay(self._http, infer, job.id, clocked)
         for attempt in range(1, ATTEMPTS + 1):
-            async with self._dispatch.lease(need, job.emit, infer.priority) as worker:
+            async with self._dispatch.lease(need, job.emit, infer.priority) as lease:
+                worker = lease.worker
                 clocked.model = worker.model
                 try:
                     return await relay.run(worker, _left_ms(ends))
                 except WorkerGone:
-                    self._registry.suspect(worker.id, worker.incarnation)
+                    self._dispatch.broke(lease)
                     if relay.tokens or attempt == ATTEMPTS:
                         raise
         raise AssertionError("the last attempt returns or raises")

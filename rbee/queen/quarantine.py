@@ -3,8 +3,8 @@
 1. A crash makes suspects of all requests that the worker was computing. A suspect is tried again
    where no other suspect is on trial, so that a second crash has one culprit.
 2. The culprit is convicted: refused, and so is the same request when it is sent again.
-3. Both are forgotten after `KEEP_S`, for the cause may be gone by then (a worker of another build, a
-   machine with more memory), and the list is bounded: who was asked for longest ago goes first.
+3. Both are forgotten after `KEEP_S`, for the cause may be gone by then (a worker of another build,
+   a machine with more memory), and the list is bounded: who was asked for longest ago goes first.
 
 Pure: the time is an argument.
 """
