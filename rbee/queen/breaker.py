@@ -4,8 +4,8 @@
     open        nobody is sent there before `until`
     half open   one may try: its success closes, its failure opens again, for twice as long
 
-Leases that were given before it opened say nothing more: one crash breaks all of a worker's streams,
-and is one failure. Pure: the time is an argument.
+Leases that were given before it opened say nothing more: one crash breaks all of a worker's
+streams, and is one failure. Pure: the time is an argument.
 """
 
 from __future__ import annotations

@@ -1,29 +1,34 @@
 """The waiting line and the leases: the single writer of both.
 
 1. A request takes a ticket; when the scheduler finds it a worker at once, it never waits.
-2. Whenever something changes (a beat, a lease given back, an errand ended, a tick of the clock) the
-   line is gone through in order: priority first, then arrival. One that cannot be served does not
-   hold up those behind it who want something else.
-3. What the scheduler wants done (spawn, download) is an errand; a request begins each kind once.
-4. Every wait ends: in a slot, an error, or `Late`. The line is bounded; one more is `Overloaded`.
+2. Whenever something changes (a beat, a lease given back, an errand ended, a tick of the clock)
+   the queues are served in the order of their heads: who lost a worker, then priority, then
+   arrival. One that cannot be served holds up nobody who needs something else.
+3. What the scheduler wants done (spawn, download) is an errand; those who wait share it.
+4. Every wait ends: in a slot, an error, or `Late`. The line is bounded, and who would wait too long
+   is told at once (`admission`). Who was admitted is not sent away for being slow to reach a slot,
+   as long as others of its model are served.
 
-Always: *waiting + leased + done = arrived*, and on every worker *free + held = slots*.
+Always: *waiting + leased + done = arrived*, on every worker *free + held = slots*, and at most one
+suspect is on trial.
 """
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from rbee.contracts.events import Queued
 from rbee.contracts.fleet import QueueStatus, WorkerBeat
 from rbee.errors import Overloaded, RbeeError, Unavailable
-from rbee.queen.errands import Errand, Errands, Kind
-from rbee.queen.fleet import Seat, seat
-from rbee.queen.line import Line, Report, Ticket, late
-from rbee.queen.pace import Pace
+from rbee.queen.admission import Admission
+from rbee.queen.errands import Errands, Kind
+from rbee.queen.fleet import seat
+from rbee.queen.lease import Lease
+from rbee.queen.leasing import Leasing, Verdict
+from rbee.queen.line import Line, Queue, Report, Ticket, late
 from rbee.queen.registry import Registry
 from rbee.queen.scheduler import (
     Assign,
@@ -40,6 +45,8 @@ from rbee.wire.problems import failed, from_failed
 
 SILENT_LIMIT_S = 15.0
 """How long to wait for the heartbeat of a worker that its hive says is there."""
+PUMP_S = 0.2
+"""How often the clock alone is reason enough to go through the line."""
 
 
 class Dispatch:
@@ -66,152 +73,208 @@ class Dispatch:
         }
         self._clock = clock
         self._line = Line()
-        self._leased: Counter[Seat] = Counter()
+        self._leases = Leasing(registry, clock, self.serve)
+        self._admission = Admission(
+            self._line, registry, queue_limit=queue_limit, wait_limit_s=wait_limit_s
+        )
         self._arrived = 0
         self._done = 0
-        self._pace = Pace()
+        self._due = 0.0
         self._closing = False
-        errands.changed = self.pump
+        errands.changed = self.serve
 
     def __repr__(self) -> str:
         view = self.view()
         return f"<Dispatch {view.waiting} waiting, {view.leased} leased, {view.done} done>"
 
     def view(self) -> QueueStatus:
-        leased = self._leased.total()
-        return QueueStatus(len(self._line), leased, self._done, self._arrived, self._limit)
+        waiting, leased = len(self._line), len(self._leases)
+        return QueueStatus(waiting, leased, self._done, self._arrived, self._limit)
 
     def leased_on(self, worker: WorkerBeat) -> int:
-        return self._leased.get(seat(worker), 0)
+        return self._leases.counts.get(seat(worker), 0)
 
     @asynccontextmanager
     async def lease(
-        self, need: Need, report: Report, priority: int = 0
-    ) -> AsyncIterator[WorkerBeat]:
-        """A slot on a worker that fits `need`, for as long as the context is open.
+        self,
+        need: Need,
+        report: Report,
+        priority: int = 0,
+        *,
+        deadline_s: float | None = None,
+        suspect: bool = False,
+        again: bool = False,
+    ) -> AsyncIterator[Lease]:
+        """A slot on a worker that fits `need`, for as long as the context is open; see `lease`.
 
-        Raises what the scheduler refuses with, a failed errand's reason, `Overloaded` when the
-        line is full, `Late` when no slot came in time.
+        `suspect`: a worker crashed with this request. `again`: it was admitted before and lost its
+        worker, so that it goes first, whatever the line's bounds; so does an answer that was begun.
+        Raises what the scheduler refuses with, a failed errand's reason, `Overloaded` when the line
+        is full or too slow (for `deadline_s`, the seconds left), `Late` when no slot came in time.
         """
-        worker = await self._obtain(need, report, priority)
-        began = self._clock()
+        again = again or suspect or bool(need.sha256)
+        if again:
+            need = replace(need, suspect=suspect, again=True)
+        lease = await self._obtain(need, report, priority, deadline_s)
         try:
-            yield worker
+            yield lease
+            if not lease.lost and not lease.declined:
+                lease.progressed()
         finally:
-            self._give_back(worker, began)
+            self._give_back(lease)
 
-    async def _obtain(self, need: Need, report: Report, priority: int) -> WorkerBeat:
-        now = self._clock()
-        ticket = Ticket(self._arrived, need, priority, report, arrived=now, since=now)
+    @asynccontextmanager
+    async def hold(self, worker: WorkerBeat) -> AsyncIterator[Lease]:
+        """A lease on a worker that computes for this queen already: an answer that another one had
+        asked for. Nobody is asked whether there is room, for the slot is taken."""
         self._arrived += 1
-        self._line.join(ticket)
+        lease = self._leases.give(worker, self._arrived - 1, False, self._clock())
         try:
-            self._admit(ticket, now)
+            yield lease
+        finally:
+            self._give_back(lease)
+
+    def broke(self, lease: Lease, why: str = "its connection broke") -> None:
+        """The caller's stream from the worker broke. Nothing is sent there before it is heard again
+        and its breaker allows it; other streams from it go on."""
+        self._leases.broke(lease, why)
+
+    def declined(self, lease: Lease) -> None:
+        """The worker said that it is too busy, or drains, before it said anything else: nothing is
+        sent there before it is heard again."""
+        self._leases.declined(lease)
+
+    async def verdict(self, lease: Lease) -> Verdict:
+        """What a loss says of the request that holds `lease`, or did until just now. For one on
+        trial this waits until it is known whether the worker is dead."""
+        return await self._leases.verdict(lease)
+
+    async def _obtain(
+        self, need: Need, report: Report, priority: int, deadline_s: float | None
+    ) -> Lease:
+        now = self._clock()
+        ticket = Ticket(self._arrived, need, priority, report, arrived=now)
+        self._arrived += 1
+        try:
+            self._admit(ticket, deadline_s, now)
             if not ticket.settled.is_set():
                 await ticket.settled.wait()
         except BaseException:
-            if ticket.worker is not None:
-                self._give_back(ticket.worker, now)
+            if ticket.lease is not None:
+                self._give_back(ticket.lease)
             elif ticket.error is None:
                 self._leave(ticket)
             raise
-        if ticket.worker is None:
+        if ticket.lease is None:
             raise ticket.error or Unavailable("The queen lost a ticket.")
-        return ticket.worker
+        return ticket.lease
 
-    def _admit(self, ticket: Ticket, now: float) -> None:
-        """Serve the newcomer at once if nobody before it wants the same; else it waits."""
+    def _admit(self, ticket: Ticket, deadline_s: float | None, now: float) -> None:
+        """Serve the newcomer at once if nobody before it needs the same; else it waits."""
         if self._closing:
             raise Overloaded("The queen is shutting down.", retry_after_s=2.0)
-        decision = self._choose(ticket.need, now)
-        if isinstance(decision, Assign) and self._is_behind(ticket):
-            decision = Wait("busy")
-        if len(self._line) > self._limit and not isinstance(decision, Assign | Refuse):
-            raise Overloaded(
-                f"{self._limit} requests are waiting already.",
-                hint="try again later, or start more workers",
-                retry_after_s=self._eta_s(self._limit) or 5.0,
-            )
-        self._obey(ticket, decision, now)
-        if ticket in self._line:
-            self._tell_positions()
-
-    def _is_behind(self, ticket: Ticket) -> bool:
-        return any(t.need == ticket.need and t.order < ticket.order for t in self._line)
+        queue = self._line.queues.get(ticket.need)
+        decision = None if queue is not None else self._choose(ticket.need, now)
+        match decision:
+            case Assign(worker):
+                return self._grant(ticket, worker, now)
+            case Refuse(error):
+                raise _own(error)
+        busy = queue.why == "busy" if queue is not None else decision == Wait("busy")
+        self._admission.check(ticket, busy, deadline_s, now)
+        queue = self._line.join(ticket, now)
+        if decision is not None:
+            self._obey(queue, decision, now)
+        if ticket in queue and queue.why == "busy":
+            self._admission.tell(ticket, queue.lane, now)
+        return None
 
     def pump(self) -> None:
-        """Go through the line once."""
-        if not self._line and not self._errands:
-            return
+        """Something may have changed. Costs next to nothing when nothing has."""
         now = self._clock()
+        if self._leases.compare(now) or now >= self._due:
+            self.serve()
+
+    def serve(self) -> None:
+        """Go through the line once: the queues whose heads come first are asked about first."""
+        now = self._clock()
+        self._due = now + PUMP_S
         self._errands.tidy(self._registry.view(now), now)
-        decided: dict[Need, Decision] = {}
-        for ticket in self._line:
-            decision = decided.get(ticket.need)
-            if decision is None or isinstance(decision, Assign):
-                decision = decided[ticket.need] = self._choose(ticket.need, now)
-            self._obey(ticket, decision, now)
-        self._tell_positions()
+        for queue in list(self._line.queues.values()):
+            self._end_what_is_over(queue, now)
+        heads = [(queue.first.order, queue) for queue in self._line.queues.values()]
+        heapq.heapify(heads)
+        while heads:
+            _, queue = heapq.heappop(heads)
+            decision = self._choose(queue.need, now)
+            if not isinstance(decision, Assign):
+                self._obey(queue, decision, now)
+                continue
+            self._grant(queue.first, decision.worker, now)
+            if queue:
+                heapq.heappush(heads, (queue.first.order, queue))
+        self._admission.tell_all(now)
 
     def close(self) -> None:
         """Nobody is admitted any more; those who wait are told."""
         self._closing = True
-        for ticket in self._line:
-            self._fail(ticket, Overloaded("The queen is shutting down.", retry_after_s=2.0))
+        for queue in list(self._line.queues.values()):
+            self._fail_all(queue, Overloaded("The queen is shutting down.", retry_after_s=2.0))
 
     def _choose(self, need: Need, now: float) -> Decision:
-        return choose(need, self._registry.view(now), self._leased)
+        barred = self._leases.barred(need.suspect, now)
+        return choose(need, self._registry.view(now), self._leases.counts, barred)
 
-    def _obey(self, ticket: Ticket, decision: Decision, now: float) -> None:
-        if self._errand_failed(ticket, now):
-            return
+    def _grant(self, ticket: Ticket, worker: WorkerBeat, now: float) -> None:
+        lease = self._leases.give(worker, ticket.number, ticket.need.suspect, now)
+        if ticket in self._line:
+            self._line.queues[ticket.need].lane.moved = now
+            self._line.leave(ticket)
+        ticket.grant(lease)
+
+    def _obey(self, queue: Queue, decision: Decision, now: float) -> None:
         match decision:
-            case Assign(worker):
-                self._leased[seat(worker)] += 1
-                self._line.leave(ticket)
-                ticket.grant(worker)
             case Refuse(error):
-                self._fail(ticket, _own(error))
+                self._fail_all(queue, error)
             case Spawn() | Download():
-                self._send(ticket, decision, now)
+                self._send(queue, decision, now)
             case Wait(why, model, hive_id):
-                if why == "starting" and ticket.errand is None:
-                    self._join(ticket, self._errands.running(model, hive_id))
-                self._wait(ticket, why, now)
+                if why == "starting" and queue.errand is None:
+                    errand = self._errands.running(model, hive_id)
+                    if errand is not None:
+                        queue.share(errand, self._arrived)
+                queue.waits(why, now)
+            case Assign():
+                raise AssertionError("a slot that is free is granted, not waited for")
 
-    def _send(self, ticket: Ticket, wanted: Spawn | Download, now: float) -> None:
+    def _send(self, queue: Queue, wanted: Spawn | Download, now: float) -> None:
         kind: Kind = "spawn" if isinstance(wanted, Spawn) else "download"
-        if ticket.errand is not None and ticket.errand.ended is None:
-            self._wait(ticket, "starting", now)
-        elif kind in ticket.tried:
-            self._wait(ticket, "silent", now)
+        if queue.errand is not None and queue.errand.ended is None:
+            queue.waits("starting", now)
+        elif queue.may_try(kind):
+            queue.share(self._errands.ensure(wanted), self._arrived)
+            queue.waits("starting", now)
         else:
-            self._join(ticket, self._errands.ensure(wanted))
-            self._wait(ticket, "starting", now)
+            queue.waits("silent", now)
 
-    def _join(self, ticket: Ticket, errand: Errand | None) -> None:
-        """The ticket shares the errand's progress and its failure."""
-        if errand is not None:
-            ticket.tried.add(errand.kind)
-            ticket.errand = errand
-            errand.watch(ticket.number, ticket.report)
+    def _end_what_is_over(self, queue: Queue, now: float) -> None:
+        """Those whose errand failed are told why, and those who have waited for too long."""
+        errand = queue.errand
+        if errand is not None and errand.error is not None:
+            return self._fail_all(queue, errand.error)
+        limit = self._limits[queue.why]
+        moved = queue.lane.moved if queue.why == "busy" else queue.since
+        while queue:
+            ticket = queue.oldest
+            began = max(ticket.arrived, queue.since, moved)
+            if now - began < limit and now - ticket.arrived < sum(self._limits.values()):
+                return None
+            self._fail(ticket, late(ticket, queue.why, limit))
+        return None
 
-    def _errand_failed(self, ticket: Ticket, now: float) -> bool:
-        """End the ticket when what it waited for has failed."""
-        errand = ticket.errand
-        if errand is None or errand.ended is None:
-            return False
-        if errand.error is not None:
-            self._fail(ticket, _own(errand.error))
-            return True
-        return False
-
-    def _wait(self, ticket: Ticket, why: Why, now: float) -> None:
-        if ticket.why != why:
-            ticket.why, ticket.since = why, now
-        limit = self._limits[why]
-        if now - ticket.since >= limit or now - ticket.arrived >= sum(self._limits.values()):
-            self._fail(ticket, late(ticket, why, limit))
+    def _fail_all(self, queue: Queue, error: RbeeError) -> None:
+        for ticket in queue:
+            self._fail(ticket, _own(error))
 
     def _fail(self, ticket: Ticket, error: RbeeError) -> None:
         ticket.fail(error)
@@ -219,31 +282,17 @@ class Dispatch:
 
     def _leave(self, ticket: Ticket) -> None:
         """The ticket ends without a lease."""
-        self._line.leave(ticket)
+        if ticket in self._line:
+            self._line.leave(ticket)
         self._done += 1
 
-    def _give_back(self, worker: WorkerBeat, began: float) -> None:
-        place = seat(worker)
-        self._leased[place] -= 1
-        if self._leased[place] <= 0:
-            del self._leased[place]
+    def _give_back(self, lease: Lease) -> None:
+        self._leases.give_back(lease)
         self._done += 1
-        self._pace.took(self._clock() - began)
+        if not lease.lost and not lease.declined:
+            self._admission.took(lease.worker.model, self._clock() - lease.began)
         if self._line:
-            self.pump()
-
-    def _tell_positions(self) -> None:
-        """Tell those who wait for a slot how many of their kind are ahead, when that changed."""
-        ahead: Counter[str] = Counter()
-        for ticket in self._line:
-            position = ahead[ticket.need.model]
-            ahead[ticket.need.model] += 1
-            if ticket.why == "busy" and ticket.position != position:
-                ticket.position = position
-                ticket.report(Queued(position=position, eta_s=self._eta_s(position)))
-
-    def _eta_s(self, position: int) -> float | None:
-        return self._pace.eta_s(position, self._leased.total())
+            self.serve()
 
 
 def _own(error: RbeeError) -> RbeeError:

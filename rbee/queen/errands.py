@@ -1,7 +1,7 @@
 """What the queen asks of hives on behalf of waiting requests: spawns and downloads.
 
-1. One errand for each (what, hive, model, device), however many requests wait for it; all of them
-   see its progress, and its failure with the hive's own reason.
+1. One errand for each (what, hive, model, device, context), however many requests wait for it; all
+   of them see its progress, and its failure with the hive's own reason.
 2. An errand runs to its end even when those who waited have left: the next one will be glad.
 3. One that went well is remembered until the fleet shows its fruit (the worker's heartbeat, the
    hive's catalog), so that nobody starts it a second time in between.
@@ -32,14 +32,14 @@ log = logging.getLogger(__name__)
 FRUIT_S = 15.0
 """How long after an errand the fleet may take to show what came of it."""
 Kind = Literal["spawn", "download"]
-Key = tuple[Kind, str, str, str | None]
+Key = tuple[Kind, str, str, str | None, int | None]
 Report = Callable[[AnyEvent], None]
 
 
 def key_of(wanted: Spawn | Download) -> Key:
     if isinstance(wanted, Spawn):
-        return "spawn", wanted.hive.id, wanted.model, wanted.device
-    return "download", wanted.hive.id, wanted.model, None
+        return "spawn", wanted.hive.id, wanted.model, wanted.device, wanted.context
+    return "download", wanted.hive.id, wanted.model, None, None
 
 
 class Errand:
@@ -165,8 +165,8 @@ def _spawn(wanted: Spawn) -> WorkerSpawn:
     """A wish for a kind of device, or for one device."""
     for kind in get_args(Accelerator):
         if wanted.device == kind:
-            return WorkerSpawn(model=wanted.model, worker=kind)
-    return WorkerSpawn(model=wanted.model, device=wanted.device)
+            return WorkerSpawn(model=wanted.model, worker=kind, context=wanted.context)
+    return WorkerSpawn(model=wanted.model, device=wanted.device, context=wanted.context)
 
 
 def _fruit(wanted: Spawn | Download, done: Done) -> str:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from rbee import naming
 from rbee.contracts.fleet import HiveBeat, ModelEntry, WorkerBeat
-from rbee.errors import ModelNotFound
+from rbee.errors import ModelNotFound, RbeeError
 
 LOCALHOST = "localhost"
 """The `hive_id` that means the hive on the queen's own machine."""
@@ -34,6 +34,8 @@ class Fleet:
     """Only those a request may be sent to."""
     hesitant: Sequence[WorkerBeat] = ()
     """Alive, but starting, suspected or contradicted by their hive: perhaps soon."""
+    missing: Sequence[HiveBeat] = ()
+    """Hives that have only just fallen silent; what they last said."""
     settled: bool = True
     local: frozenset[str] = frozenset()
     """Ids of the hives on the queen's machine."""
@@ -46,6 +48,19 @@ class Fleet:
         for worker in self.workers:
             found[worker.model].append(worker)
         return found
+
+    @cached_property
+    def twins(self) -> Mapping[str, Sequence[WorkerBeat]]:
+        """Content (sha256) to the workers that run it."""
+        found: defaultdict[str, list[WorkerBeat]] = defaultdict(list)
+        for worker in self.workers:
+            found[worker.sha256].append(worker)
+        return found
+
+    @cached_property
+    def slots(self) -> Mapping[str, int]:
+        """Model id to the slots of all workers that run it."""
+        return {model: sum(w.slots for w in found) for model, found in self.holders.items()}
 
     @cached_property
     def entries(self) -> Sequence[ModelEntry]:
@@ -74,6 +89,14 @@ class Fleet:
                     self._names.clear()
                 self._names[name] = None
         return self._names[name]
+
+    def id_of(self, name: str) -> str:
+        """The id that `name` stands for; the name itself where it stands for none."""
+        try:
+            entry = self.entry(name)
+        except RbeeError:
+            return name
+        return name if entry is None else entry.id
 
     def hives_named(self, hive_id: str | None) -> Sequence[HiveBeat]:
         """The hives that `hive_id` allows; all of them when it is None."""

@@ -1,11 +1,11 @@
-"""A slot that a request holds, and all slots that are held: who is where, and who is on trial there.
+"""A slot that a request holds, and all slots that are held: who is where, who is on trial there.
 
     async with dispatch.lease(need, report, ...) as lease:
         with lease.scope:                  # cancelled when the worker is lost meanwhile
             ...what is done with lease.worker...
         if lease.lost: ...                 # why; the scope was left early
 
-The dispatch alone writes here. A lease that was lost stays counted until it is given back.
+`Leasing` alone writes here. A lease that was lost stays counted until it is given back.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import anyio
 
@@ -22,13 +23,21 @@ from rbee.queen.fleet import Seat, seat
 MAX_ACCUSED = 1_024
 
 
+LossKind = Literal["crashed", "wedged", "silent", "ended"]
+"""`ended`: it was meant to stop. `silent`: nobody knows; a cable may be out."""
+
+
 @dataclass(frozen=True)
 class Loss:
-    """Why a worker can no longer be computing what it was sent. `crash`: it did not mean to stop,
-    and one of the requests may have been the cause."""
+    """Why a worker cannot be computing any more what it was sent."""
 
+    kind: LossKind
     why: str
-    crash: bool
+
+    @property
+    def crash(self) -> bool:
+        """Whether one of the requests may have been the cause."""
+        return self.kind in ("crashed", "wedged")
 
 
 @dataclass(eq=False)
@@ -45,7 +54,7 @@ class Lease:
     lost: str = ""
     """Why the worker is lost to this lease; empty while all is well."""
     crash: bool = False
-    """Whether that was a crash."""
+    """Whether one of the worker's requests may have been the cause."""
     worked: bool = False
     """A token came, or the whole answer."""
     declined: bool = False
@@ -111,12 +120,13 @@ class Leases:
         """Where slots are held."""
         return [(s, next(iter(held.values())).worker) for s, held in self._held.items()]
 
-    def lose(self, place: Seat, loss: Loss) -> None:
-        """The worker is lost to all who hold a slot of it and do not know yet."""
+    def lose(self, place: Seat, loss: Loss) -> list[Lease]:
+        """The worker is lost to all who hold a slot of it; returns those who did not know yet."""
         self.accuse(place)
-        for lease in self._held.get(place, {}).values():
-            if not lease.lost:
-                lease.lose(loss)
+        losers = [lease for lease in self._held.get(place, {}).values() if not lease.lost]
+        for lease in losers:
+            lease.lose(loss)
+        return losers
 
     def accuse(self, place: Seat) -> None:
         """Whoever is on trial there now is the one that a crash is put down to."""

@@ -1,4 +1,4 @@
-"""Sees one answer through: a lease, the relay, and what `course` says when that was not enough."""
+"""Sees one answer through: a lease, the relay, and again while `attempts` allows it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import anyio
 
@@ -14,26 +14,16 @@ from rbee.contracts.chat import ImagePart
 from rbee.contracts.events import Done, Moved
 from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
-from rbee.errors import Overloaded, RbeeError, WorkerGone
-from rbee.queen.budget import Budget, pause_s
-from rbee.queen.course import Course, How
+from rbee.errors import Overloaded, WorkerGone
+from rbee.queen.attempts import Attempts
+from rbee.queen.budget import Budget
 from rbee.queen.dispatch import Dispatch
 from rbee.queen.lease import Lease
 from rbee.queen.metrics import Metrics
-from rbee.queen.quarantine import Quarantine, fingerprint
+from rbee.queen.quarantine import Quarantine
 from rbee.queen.relay import Relay
 from rbee.queen.scheduler import Need
 from rbee.wire.jobs import Job
-
-
-@dataclass(frozen=True)
-class Failure:
-    """How an attempt ended that did not end the answer."""
-
-    how: How
-    error: RbeeError
-    worker: WorkerBeat
-    progressed: bool
 
 
 class Pursuit:
@@ -58,21 +48,16 @@ class Pursuit:
         """The answer's last event. `ends` is the deadline, `writing` the worker that has the answer
         already. Raises what the request itself has deserved, and the last loss when it is given up.
         """
-        course, now = Course(), time.monotonic()
-        if self._quarantine:
-            mark = fingerprint(infer)
-            self._quarantine.check(mark, now)
-            course.suspect = self._quarantine.suspects(mark, now)
-        self._budget.asked(now)
+        attempts = Attempts(infer, self._quarantine, self._budget, time.monotonic())
         while True:
-            where = self._lease(relay, infer, job, ends, course, writing)
+            attempts.check(time.monotonic())
+            where = self._lease(relay, infer, job, ends, attempts, writing)
             ended = await self._attempt(relay, where, ends, attach=writing is not None)
-            if course.suspect and (isinstance(ended, Done) or ended.progressed):
-                self._quarantine.acquit(fingerprint(infer))
             if isinstance(ended, Done):
+                attempts.over(time.monotonic())
                 return ended
             writing = None
-            await self._go_on(relay, infer, job, course, ended)
+            await self._go_on(relay, job, attempts, ended)
 
     def _lease(
         self,
@@ -80,7 +65,7 @@ class Pursuit:
         infer: Infer,
         job: Job,
         ends: float | None,
-        course: Course,
+        attempts: Attempts,
         writing: WorkerBeat | None,
     ) -> AbstractAsyncContextManager[Lease]:
         if writing is not None:
@@ -93,8 +78,8 @@ class Pursuit:
             job.emit,
             infer.priority,
             deadline_s=None if ends is None else max(0.0, ends - time.monotonic()),
-            suspect=course.suspect,
-            again=relay.begun or course.attempts > 0,
+            suspect=attempts.suspect,
+            again=attempts.again,
         )
 
     async def _attempt(
@@ -104,24 +89,20 @@ class Pursuit:
         ends: float | None,
         *,
         attach: bool,
-    ) -> Done | Failure:
+    ) -> Done | Lease:
+        """The end of the answer, or a lease that was lost or declined."""
         async with where as lease:
-            before, worker = relay.tokens, lease.worker
+            worker = lease.worker
             relay.meet(worker, lease.progressed)
-            error: RbeeError | None = None
             with lease.scope:
                 try:
                     writing = relay.attach(worker) if attach else relay.run(worker, _left_ms(ends))
                     return await self._unless_unwanted(writing, relay, lease)
                 except WorkerGone as exc:
-                    error = exc
-                    self._dispatch.broke(lease)
-                except Overloaded as exc:
-                    error = exc
+                    self._dispatch.broke(lease, exc.message)
+                except Overloaded:
                     self._dispatch.declined(lease)
-            why = error or WorkerGone(f"Worker {worker.id!r} was lost: {lease.lost}.")
-            how: How = "busy" if lease.declined else await self._dispatch.verdict(lease)
-            return Failure(how, why, worker, relay.tokens > before)
+            return lease
 
     async def _unless_unwanted(self, writing: Awaitable[Done], relay: Relay, lease: Lease) -> Done:
         """When the client leaves, or the deadline passes, the worker is told: its slot is free."""
@@ -132,41 +113,27 @@ class Pursuit:
                 await relay.cancel(lease.worker)
             raise
 
-    async def _go_on(
-        self, relay: Relay, infer: Infer, job: Job, course: Course, ended: Failure
-    ) -> None:
+    async def _go_on(self, relay: Relay, job: Job, attempts: Attempts, ended: Lease) -> None:
         """Return when the next attempt may be made. Raises when there shall be none."""
-        now, then = (
-            time.monotonic(),
-            course.after(ended.how, begun=relay.begun, progressed=ended.progressed),
-        )
-        if ended.how in ("suspect", "poison"):
-            self._accuse(infer, now, convict=then == "convict")
-        if then == "give_up":
-            raise ended.error
-        if then == "retry":
-            if not self._budget.may_retry(now):
-                raise ended.error
-            self._metrics.retried()
-        elif ended.how != "busy":
+        now, chance = time.monotonic(), random.random()
+        if ended.declined:
+            pause = attempts.declined(now, chance)
+        else:
+            verdict = await self._dispatch.verdict(ended)
+            if verdict == "poison":
+                self._metrics.quarantined()
+            pause = attempts.lost(ended, verdict, relay.begun, now, chance)
+        if relay.begun and not ended.declined:
             self._tell_moved(relay, job, ended)
-        await anyio.sleep(pause_s(course.attempts - 1, random.random()))
+        elif not relay.begun:
+            self._metrics.retried()
+        await anyio.sleep(pause)
 
-    def _accuse(self, infer: Infer, now: float, *, convict: bool) -> None:
-        """Raises `Poisonous` where that is a conviction."""
-        mark = fingerprint(infer)
-        if convict:
-            self._metrics.quarantined()
-            self._quarantine.convict(mark, now)
-            self._quarantine.check(mark, now)
-        self._quarantine.accuse(mark, now)
-
-    def _tell_moved(self, relay: Relay, job: Job, ended: Failure) -> None:
+    def _tell_moved(self, relay: Relay, job: Job, ended: Lease) -> None:
         relay.migrations += 1
         job.migrations += 1
         self._metrics.migrated()
-        why = ended.error.message
-        job.emit(Moved(worker_id=ended.worker.id, why=why, migrations=job.migrations))
+        job.emit(Moved(worker_id=ended.worker.id, why=ended.lost, migrations=job.migrations))
 
 
 def need_of(infer: Infer) -> Need:

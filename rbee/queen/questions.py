@@ -63,13 +63,14 @@ class Questions:
 
     async def _ask(self, need: Need, made: Callable[[WorkerBeat], Question[T]]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
-            async with self._dispatch.lease(need, lambda event: None) as worker:
+            async with self._dispatch.lease(need, lambda event: None, again=attempt > 1) as lease:
+                worker = lease.worker
                 try:
                     return await self._once(worker, made(worker))
                 except RbeeError as exc:
                     if not broke(exc) or isinstance(exc, Late):  # slow is not gone
                         raise
-                    self._registry.suspect(worker.id, worker.incarnation)
+                    self._dispatch.broke(lease)
                     if attempt == ATTEMPTS:
                         raise gone(worker, exc.message) from exc
         raise AssertionError("the last attempt returns or raises")

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Sequence
 
 from rbee import naming
 from rbee.contracts.fleet import HiveBeat, ModelEntry
-from rbee.errors import BadRequest, HiveNotFound, NoHive, NotFound, RbeeError, WorkerNotFound
+from rbee.errors import (
+    BadRequest,
+    Draining,
+    HiveNotFound,
+    NoHive,
+    NotFound,
+    RbeeError,
+    WorkerGone,
+    WorkerNotFound,
+)
 from rbee.queen.fleet import Fleet
 
 SHOWN = 12
@@ -93,6 +102,25 @@ def blind(who: str) -> BadRequest:
         f"{who} reads text alone: there is no projector (mmproj) with which it could see.",
         hint="put one beside the model, or name one: rbee worker spawn MODEL --projector FILE",
         path="$.messages",
+    )
+
+
+def draining(model: str, hives: Sequence[HiveBeat]) -> Draining:
+    return Draining(
+        f"No worker runs {model!r}, and nothing is started on {_listed(h.id for h in hives)}, for"
+        " it drains.",
+        hint="let it take work again with: rbee hive drain --undo",
+        retry_after_s=5.0,
+    )
+
+
+def no_twin(model: str, sha256: str, context: int) -> WorkerGone:
+    """An answer that was begun cannot go on."""
+    room = f" with room for {context} tokens" if context else ""
+    return WorkerGone(
+        f"The worker that wrote this answer is lost, no other runs the same file ({model},"
+        f" sha256 {sha256[:12]}){room}, and no hive that may start one has it.",
+        hint="ask again; a second machine with the same file would have gone on with it",
     )
 
 

@@ -5,14 +5,18 @@
 2. A hive, a worker or a device that is asked for must be there.
 3. The least loaded worker that holds the model, fits the wishes, can do what is needed (an adapter,
    sight) and has a free slot: Assign.
-4. All of them are full: Wait.
+4. All of them are full, or barred (left alone for a while, or trying out a suspect): Wait.
 5. One is on its way (starting, or started again after a crash, or only just silent): Wait.
 6. An adapter is there only because somebody named it when a worker was started: without such a
    worker, Refuse.
 7. A hive has the file, and the projector where pictures are to be seen: Spawn on the one with the
-   most room. None has the projector: Refuse.
+   most room. None has the projector, or all of them drain: Refuse.
 8. Nobody has it, but a hub may: Download on the hive with the most room.
 9. Otherwise Refuse, naming what is known and what to do.
+
+An answer that was begun goes on with the same content (`Need.sha256`), whatever it is called: 3 to
+5 and 7 go by that. A worker or a file whose sha256 is not known is not the same, but worth waiting
+for; so is a hive that has only just fallen silent. Nothing is downloaded.
 
 While the fleet is not settled (the queen has only just started), 2 and 6 to 9 say Wait where they
 would refuse or download: who is not there may merely not have been heard yet. Spawning need not
@@ -21,88 +25,38 @@ wait, for a hive lists its workers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 from rbee import naming
-from rbee.contracts.fleet import HiveBeat, WorkerBeat, WorkerProcess
+from rbee.contracts.fleet import HiveBeat, ModelEntry, WorkerBeat, WorkerProcess
 from rbee.errors import HiveNotFound, NoHive, RbeeError, WorkerNotFound
-from rbee.queen.fleet import Fleet, Seat, device_fits, seat
+from rbee.queen.decisions import Assign, Decision, Download, Need, Refuse, Spawn, Wait, Why
+from rbee.queen.fitting import Barred, Leased, among_workers, coming
+from rbee.queen.fleet import Fleet, device_fits
 from rbee.queen.refusals import (
     blind,
+    draining,
     mute,
     no_adapter,
     no_device,
     no_hive,
+    no_twin,
     nobody,
     unknown_hive,
     unknown_worker,
     wrong_worker,
 )
+from rbee.queen.room import context_for, copy_of, has, roomiest, takes_work
 
-Why = Literal["busy", "starting", "silent", "settling"]
+__all__ = ["Assign", "Decision", "Download", "Need", "Refuse", "Spawn", "Wait", "Why", "choose"]
 
-
-@dataclass(frozen=True)
-class Need:
-    """What a request wants of the fleet."""
-
-    model: str
-    hive_id: str | None = None
-    worker_id: str | None = None
-    device: str | None = None
-    lora: str | None = None
-    """The adapter that the worker must have."""
-    sees: bool = False
-    """Whether there are pictures to be seen."""
-    generates: bool = False
-    """Whether text is to be written, which a model made for vectors cannot."""
+_NOBODY: Barred = frozenset()
 
 
-@dataclass(frozen=True)
-class Assign:
-    worker: WorkerBeat
-
-
-@dataclass(frozen=True)
-class Wait:
-    """`busy`: for a slot; `starting`: for a process on its way; `silent`: for a heartbeat that is
-    due; `settling`: for the fleet to make itself known. `starting` says what, and where."""
-
-    why: Why
-    model: str = ""
-    hive_id: str = ""
-
-
-@dataclass(frozen=True)
-class Spawn:
-    """Start a worker for `model` (a canonical id) there."""
-
-    hive: HiveBeat
-    model: str
-    device: str | None = None
-
-
-@dataclass(frozen=True)
-class Download:
-    """Fetch `model` (a name that a hub may know) to there."""
-
-    hive: HiveBeat
-    model: str
-
-
-@dataclass(frozen=True)
-class Refuse:
-    error: RbeeError
-
-
-Decision = Assign | Wait | Spawn | Download | Refuse
-Leased = Mapping[Seat, int]
-
-
-def choose(need: Need, fleet: Fleet, leased: Leased) -> Decision:
+def choose(need: Need, fleet: Fleet, leased: Leased, barred: Barred = _NOBODY) -> Decision:
     """The one decision about a request; `leased` counts the slots taken on each worker."""
+    if need.sha256:
+        return _go_on(need, fleet, leased, barred)
     try:
         reference = naming.parse(need.model)
         entry = fleet.entry(need.model)
@@ -117,7 +71,8 @@ def choose(need: Need, fleet: Fleet, leased: Leased) -> Decision:
         holders = fleet.holders.get(entry.id, ())
         if need.generates and holders and not any(w.generates for w in holders):
             return Refuse(mute(entry.id))
-        found = _among_workers(need, fleet, leased, entry.id)
+        found = among_workers(need, fleet, leased, barred, holders)
+        found = found or coming(need, fleet, lambda worker: worker.model == entry.id)
         if found is not None:
             return found
     hives = fleet.hives_named(need.hive_id)
@@ -125,25 +80,64 @@ def choose(need: Need, fleet: Fleet, leased: Leased) -> Decision:
         return _absent(no_adapter(need.lora, entry.id if entry else need.model, fleet), fleet)
     if need.worker_id is not None:
         return _absent(wrong_worker(need.worker_id, need.sees, fleet), fleet)
-    fitting = [h for h in hives if any(device_fits(d.id, need.device) for d in h.devices)]
+    fitting = _with_device(hives, need)
     if hives and not fitting:
         return _absent(no_device(need.device, need.hive_id, hives), fleet)
     if entry is not None:
-        having = [h for h in fitting if _has(h, entry.id, need.sees)]
+        having = [h for h in fitting if has(h, entry.id, need.sees)]
         if having:
-            return Spawn(_roomiest(having, need.device, entry.size), entry.id, need.device)
+            return _spawn(need, fleet, having, entry)
         if need.sees:
             return _absent(blind(entry.id), fleet)
     if reference.downloadable and fitting and fleet.settled:
-        return Download(_roomiest(fitting, need.device, 0), need.model)
+        open_ones = [h for h in fitting if takes_work(h)]
+        if not open_ones:
+            return Refuse(draining(need.model, fitting))
+        return Download(roomiest(open_ones, need.device, 0), need.model)
     return _absent(
         nobody(need.model, need.hive_id, fleet, downloadable=reference.downloadable), fleet
     )
 
 
-def _has(hive: HiveBeat, model: str, sees: bool) -> bool:
-    """Whether a worker started there could answer."""
-    return any(m.id == model and not m.problem and (m.projector or not sees) for m in hive.models)
+def _go_on(need: Need, fleet: Fleet, leased: Leased, barred: Barred) -> Decision:
+    """The same branches for an answer that was begun: by content."""
+    twins = fleet.twins.get(need.sha256, ())
+    found = among_workers(need, fleet, leased, barred, twins)
+    found = found or coming(need, fleet, lambda worker: _may_be_twin(worker, need))
+    if found is not None:
+        return found
+    if need.worker_id is None and need.lora is None:
+        hives = _with_device(fleet.hives_named(need.hive_id), need)
+        copies = [(h, copy_of(h, need.sha256, need.sees)) for h in hives]
+        having = [(h, entry) for h, entry in copies if entry is not None]
+        if having:
+            return _spawn(need, fleet, [h for h, _ in having], having[0][1])
+        unread = (entry for h in hives for entry in h.models)
+        if any(entry.id == need.model and not entry.sha256 for entry in unread):
+            return Wait("settling")
+    if any(copy_of(hive, need.sha256, need.sees) for hive in fleet.missing):
+        return Wait("silent")
+    return _absent(no_twin(need.model, need.sha256, need.context), fleet)
+
+
+def _may_be_twin(worker: WorkerBeat | WorkerProcess, need: Need) -> bool:
+    return worker.sha256 == need.sha256 or (not worker.sha256 and worker.model == need.model)
+
+
+def _spawn(
+    need: Need, fleet: Fleet, having: Sequence[HiveBeat], entry: ModelEntry
+) -> Spawn | Refuse | Wait:
+    open_ones = [h for h in having if takes_work(h)]
+    if not open_ones:
+        return _absent(draining(entry.id, having), fleet)
+    hive = roomiest(open_ones, need.device, entry.size)
+    own = copy_of(hive, need.sha256, need.sees) if need.sha256 else entry
+    model = entry if own is None else own
+    return Spawn(hive, model.id, need.device, context_for(need.context, model))
+
+
+def _with_device(hives: Sequence[HiveBeat], need: Need) -> list[HiveBeat]:
+    return [h for h in hives if any(device_fits(d.id, need.device) for d in h.devices)]
 
 
 def _check_wishes(need: Need, fleet: Fleet) -> None:
@@ -154,56 +148,6 @@ def _check_wishes(need: Need, fleet: Fleet) -> None:
         known |= {p.worker_id for h in fleet.hives for p in h.workers}
         if need.worker_id not in known:
             raise unknown_worker(need.worker_id, known)
-
-
-def _among_workers(need: Need, fleet: Fleet, leased: Leased, model: str) -> Assign | Wait | None:
-    """Branches 3 to 5; None when no worker holds the model or will soon."""
-    hives = None if need.hive_id is None else {h.id for h in fleet.hives_named(need.hive_id)}
-
-    def fits(worker: WorkerBeat | WorkerProcess, worker_id: str, hive_id: str) -> bool:
-        return (
-            need.worker_id in (None, worker_id)
-            and (hives is None or hive_id in hives)
-            and device_fits(worker.device, need.device)
-            and (need.lora is None or need.lora in worker.lora)
-            and (worker.sees or not need.sees)
-        )
-
-    holders = [w for w in fleet.holders.get(model, ()) if fits(w, w.id, w.hive_id)]
-    free = [w for w in holders if leased.get(seat(w), 0) < w.slots]
-    if free:
-        return Assign(min(free, key=lambda w: _load(w, leased)))
-    if holders:
-        return Wait("busy")
-    silent = any(w.model == model and fits(w, w.id, w.hive_id) for w in fleet.hesitant)
-    for hive in fleet.hives:
-        for process in hive.workers:
-            if process.model == model and fits(process, process.worker_id, hive.id):
-                if process.state in ("starting", "backoff"):
-                    return Wait("starting", model, hive.id)
-                silent = silent or process.state == "ready"
-    return Wait("silent") if silent else None
-
-
-def _load(worker: WorkerBeat, leased: Leased) -> tuple[float, float, int, str]:
-    """The queen's own leases first; then what others ask of it, as it last said."""
-    mine = leased.get(seat(worker), 0)
-    others = max(0, worker.busy + worker.waiting - mine)
-    return mine / worker.slots, others / worker.slots, -worker.slots, worker.id
-
-
-def _roomiest(hives: Sequence[HiveBeat], device: str | None, size: int) -> HiveBeat:
-    """An accelerator that holds the model, else a CPU that does; then memory, then few workers."""
-
-    def room(hive: HiveBeat) -> tuple[int, int, int, str]:
-        devices = [d for d in hive.devices if device_fits(d.id, device)]
-        best = max(
-            ((2 if d.kind != "cpu" else 1) if d.memory_free > size else 0, d.memory_free)
-            for d in devices
-        )
-        return (*best, -len(hive.workers), hive.id)
-
-    return max(hives, key=room)
 
 
 def _absent(error: RbeeError, fleet: Fleet) -> Refuse | Wait:

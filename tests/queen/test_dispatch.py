@@ -39,8 +39,8 @@ class Asker:
     async def run(self, dispatch: Dispatch, granted: list[int]) -> None:
         try:
             with self.scope:
-                async with dispatch.lease(Need("bee"), self.events.append, self.priority) as found:
-                    self.worker = found
+                async with dispatch.lease(Need("bee"), self.events.append, self.priority) as lease:
+                    self.worker = lease.worker
                     granted.append(self.number)
                     await self.release.wait()
         except RbeeError as exc:
@@ -144,6 +144,7 @@ def test_priority_first_then_arrival() -> None:
             await world.beat("a", slots=1)
             for priority in (0, 0, 5, 0, 5):
                 await world.arrive(priority)
+                await world.act(("wait", 1.0))
             assert [e.position for e in world.askers[1].events if isinstance(e, Queued)] == [
                 0,
                 1,

@@ -175,8 +175,9 @@ def test_a_restarted_child_is_asked_once_it_beats() -> None:
 
 def test_a_dead_hives_word_no_longer_counts() -> None:
     registry = a_registry()
-    registry.beat(worker("w", hive_id="h"), 0.0)
-    registry.beat(hive("h"), 0.1)
+    registry.beat(hive("h"), 0.0)
+    registry.beat(worker("w", hive_id="h"), 0.05)
+    registry.beat(hive("h", seq=2), 0.1)
     registry.beat(worker("w", seq=2, hive_id="h"), SILENCE_S)
     assert asked(registry, SILENCE_S) == []
     assert asked(registry, SILENCE_S + 0.2) == ["w"]
