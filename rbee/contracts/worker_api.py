@@ -47,7 +47,7 @@ class Resume(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=Tru
 
 
 class Generate(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """`POST /v1/answers`: an `infer`, and what only a queen says. The stream begins with `Begun`."""
+    """`POST /v1/answers`: an `infer`, and what only a queen says. `Begun` begins the stream."""
 
     job_id: JobId
     infer: Infer
@@ -55,6 +55,9 @@ class Generate(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=T
     orphan_grace_s: Seconds = 0.0
     """How long the answer goes on without a reader, so that a queen who was restarted, or another
     one, can attach to it. 0: closing the stream cancels it."""
+    trial: bool = False
+    """A worker may have died of this request. `Begun` is sent before anything is computed, so that
+    the queen knows for certain that a worker who dies now had it."""
 
 
 class Begun(Struct, tag_field="type", tag="begun", omit_defaults=True, kw_only=True):

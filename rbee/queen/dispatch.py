@@ -134,10 +134,11 @@ class Dispatch:
         finally:
             self._give_back(lease)
 
-    def broke(self, lease: Lease, why: str = "its connection broke") -> None:
+    def broke(self, lease: Lease, why: str = "its connection broke", *, crash: bool = True) -> None:
         """The caller's stream from the worker broke. Nothing is sent there before it is heard again
-        and its breaker allows it; other streams from it go on."""
-        self._leases.broke(lease, why)
+        and its breaker allows it; other streams from it go on. `crash`: it had the request, and may
+        have died of it."""
+        self._leases.broke(lease, why, crash=crash)
 
     def declined(self, lease: Lease) -> None:
         """The worker said that it is too busy, or drains, before it said anything else: nothing is

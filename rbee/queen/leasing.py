@@ -70,12 +70,13 @@ class Leasing:
             self._leases.clear(lease)
             self._freed()
 
-    def broke(self, lease: Lease, why: str) -> None:
-        self._leases.accuse(lease.seat)
+    def broke(self, lease: Lease, why: str, *, crash: bool) -> None:
+        if crash:
+            self._leases.accuse(lease.seat)
         self._breakers.failed(lease.seat, lease.number, self._clock())
         self._registry.suspect(*lease.seat)
         if not lease.lost:
-            lease.lost, lease.crash = why, True
+            lease.lost, lease.crash = why, crash
 
     def declined(self, lease: Lease) -> None:
         lease.declined = True

@@ -93,13 +93,13 @@ class Pursuit:
         """The end of the answer, or a lease that was lost or declined."""
         async with where as lease:
             worker = lease.worker
-            relay.meet(worker, lease.progressed)
+            relay.meet(worker, lease.progressed, trial=lease.on_trial)
             with lease.scope:
                 try:
                     writing = relay.attach(worker) if attach else relay.run(worker, _left_ms(ends))
                     return await self._unless_unwanted(writing, relay, lease)
                 except WorkerGone as exc:
-                    self._dispatch.broke(lease, exc.message)
+                    self._dispatch.broke(lease, exc.message, crash=relay.reached)
                 except Overloaded:
                     self._dispatch.declined(lease)
             return lease

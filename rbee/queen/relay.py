@@ -59,6 +59,9 @@ class Relay:
         self._prompt_ids: list[int] | None = None
         self._prompted = False
         self._heard: Callable[[], None] | None = None
+        self._trial = False
+        self.reached = False
+        """Whether the present worker has, for certain, had the request."""
         self.migrations = 0
         self.sha256 = ""
         """Of the model that has begun to answer."""
@@ -90,9 +93,10 @@ class Relay:
         self._prompted = self._infer.echo and begun.first > 0
         self.migrations = begun.migrations
 
-    def meet(self, worker: WorkerBeat, heard: Callable[[], None]) -> None:
+    def meet(self, worker: WorkerBeat, heard: Callable[[], None], *, trial: bool = False) -> None:
         """Who will write next; `heard` is called at his first words."""
         self.model, self._heard = worker.model, heard
+        self._trial, self.reached = trial, False
         if not self.begun:
             self.sha256 = worker.sha256
 
@@ -158,6 +162,7 @@ class Relay:
         return None
 
     def _learn(self, begun: Begun) -> None:
+        self.reached = True
         self._prompt_ids = begun.prompt_ids
         self.sha256 = begun.sha256 or self.sha256
 
@@ -200,6 +205,7 @@ class Relay:
             ),
             resume=self._resume(),
             orphan_grace_s=self._grace_s,
+            trial=self._trial,
         )
 
     def _resume(self) -> Resume | None:

@@ -51,13 +51,16 @@ class EventStream(Response):
         on_close: Callable[[], None] | None = None,
         end: bytes = sse.DONE,
         prelude: bytes = b"",
+        opened: Callable[[], None] | None = None,
     ) -> None:
+        """`opened` is called once the first bytes, those of a prelude, are on their way."""
         super().__init__(None, 200, {"Cache-Control": "no-cache", **(headers or {})})
         del self.headers["content-length"]
         self._log = log
         self._cursor = cursor
         self._translate = translate
         self._on_close = on_close
+        self._opened = opened
         self._end = end
         self._sent = time.monotonic()
         self._sending_since = 0.0
@@ -108,6 +111,9 @@ class EventStream(Response):
                 self._sending_since = time.monotonic()
                 await direct({"type": "http.response.body", "body": body, "more_body": more})
                 self._sent, self._sending_since = time.monotonic(), 0.0
+                if self._opened is not None:
+                    self._opened()
+                    self._opened = None
                 if not more:
                     return
 

@@ -105,10 +105,13 @@ class Routes:
 
     async def answer(self, request: Request) -> Response:
         asked: Generate = decode(await request.body(), Generate)
-        ticket = await self._service.begin(asked.infer, asked.job_id, asked.resume)
+        ticket = await self._service.begin(
+            asked.infer, asked.job_id, asked.resume, wait=asked.trial
+        )
         if asked.orphan_grace_s:
             self._service.answers.add(ticket, asked.orphan_grace_s)
-        return await self._for_a_queen(ticket, request)
+        self._service.answers.attach(ticket)
+        return self._stream(ticket, ticket.start, ticket.go if asked.trial else None)
 
     async def attach(self, request: Request) -> Response:
         ticket = self._service.answers.find(request.path_params["job_id"])
@@ -161,22 +164,9 @@ class Routes:
             return error_reply(ticket.error)
         return EventStream(ticket.log, headers={JOB_HEADER: ticket.id}, on_close=ticket.cancel)
 
-    async def _for_a_queen(self, ticket: Ticket, request: Request) -> Response:
-        """The same for an answer that outlives this stream."""
-        answers, first = self._service.answers, ticket.start
-        answers.attach(ticket)
-        try:
-            with anyio.move_on_after(KEEP_ALIVE_S):
-                await unless_gone(request, lambda: ticket.log.wait(first))
-        except BaseException:
-            answers.release(ticket)
-            raise
-        if ticket.error is not None and ticket.log.total == first + 1:
-            answers.cancel(ticket.id)
-            return error_reply(ticket.error)
-        return self._stream(ticket, first)
-
-    def _stream(self, ticket: Ticket, cursor: int) -> Response:
+    def _stream(
+        self, ticket: Ticket, cursor: int, opened: Callable[[], None] | None = None
+    ) -> Response:
         """An answer for a queen who has been counted as its reader."""
         return EventStream(
             ticket.log,
@@ -184,6 +174,7 @@ class Routes:
             headers={JOB_HEADER: ticket.id},
             on_close=lambda: self._service.answers.release(ticket),
             prelude=sse.frame(encode(self._begun(ticket, cursor, whole=False))),
+            opened=opened,
         )
 
     def _begun(self, ticket: Ticket, number: int, *, whole: bool) -> Begun:

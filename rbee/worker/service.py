@@ -108,9 +108,11 @@ class Service:
         """For the engine thread: one crossing a step."""
         self._loop.call_soon_threadsafe(self._deliver, updates)
 
-    async def begin(self, infer: Infer, job_id: str = "", resume: Resume | None = None) -> Ticket:
+    async def begin(
+        self, infer: Infer, job_id: str = "", resume: Resume | None = None, *, wait: bool = False
+    ) -> Ticket:
         """Check a request and hand it to the engine. Raises before anything has happened. `resume`:
-        another worker has begun the answer."""
+        another worker has begun the answer. `wait`: nothing is computed before `Ticket.go`."""
         self._check_model(infer.model)
         with self._entered():
             limiter = self._limiter(infer.messages)
@@ -141,12 +143,20 @@ class Service:
         ahead = self.engine.waiting
         if self.engine.busy >= self.model.slots:
             ticket.log.append(Queued(position=ahead))
+        ticket.go = partial(self._go, key, starts)
+        if not wait:
+            ticket.go()
+        self.poke()
+        return ticket
+
+    def _go(self, key: str, starts: Sequence[Start]) -> None:
+        ticket = self._tickets.get(key)
+        if ticket is None:  # cancelled meanwhile
+            return
         for start in starts:
             self.engine.send(start)
         if ticket.complete:  # all was said, but for the end
             self._finish(key, ticket, time.monotonic())
-        self.poke()
-        return ticket
 
     async def embed(self, request: Embed) -> Vectors:
         self._check_model(request.model)

@@ -94,6 +94,8 @@ class Ticket:
         self.deadline: asyncio.TimerHandle | None = None
         self.cancel = cancel
         self.cut = cut
+        self.go: Callable[[], None] = lambda: None
+        """Begin to compute, where that was to wait."""
 
     @property
     def error(self) -> RbeeError | None:
