@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rbee.contracts.chat import ImagePart, ImageUrl, Message, TextPart
 from rbee.contracts.operations import Infer
-from rbee.queen.inference import need_of
+from rbee.queen.pursuit import need_of
 from rbee.queen.scheduler import Need
 from tests.http import ask
 
