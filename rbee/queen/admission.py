@@ -11,12 +11,18 @@ Nothing here costs more in a longer line: positions are told only so many a seco
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 from rbee.contracts.events import Queued
 from rbee.errors import Overloaded
 from rbee.queen.line import Lane, Line, Ticket
 from rbee.queen.pace import Paces, bounded
 from rbee.queen.registry import Registry
 
+RefusedWhy = Literal["full", "slow", "deadline", "poison", "budget"]
+"""Why a request is sent away before it has cost anything; the last two are not decided here."""
+Refusal = tuple[RefusedWhy, Overloaded]
 TELL_S = 0.25
 TELLS_PER_S = 1_000
 
@@ -32,6 +38,8 @@ class Admission:
         self._limit = queue_limit
         self._wait_limit_s = wait_limit_s
         self._paces = Paces()
+        self.refused: Callable[[RefusedWhy], None] = lambda why: None
+        """Told of everybody who is sent away."""
 
     def took(self, model_id: str, seconds: float) -> None:
         """A lease of the model was given back in peace."""
@@ -43,20 +51,26 @@ class Admission:
             return
         model = ticket.need.model
         gap_s = self._gap_s(model, now) if busy else None
+        refusal = None
         if len(self._line) >= self._limit:
-            raise self._full(model, gap_s, now)
-        if gap_s is not None:
+            refusal = self._full(model, gap_s, now)
+        elif gap_s is not None:
             lane = self._line.lanes.get(model)
             position = 0 if lane is None else lane.position(ticket)
-            check_wait((position + 1) * gap_s, self._wait_limit_s, deadline_s)
+            refusal = too_late((position + 1) * gap_s, self._wait_limit_s, deadline_s)
+        if refusal is not None:
+            why, error = refusal
+            self.refused(why)
+            raise error
 
-    def _full(self, model: str, gap_s: float | None, now: float) -> Overloaded:
+    def _full(self, model: str, gap_s: float | None, now: float) -> Refusal:
         pace = self._paces[self._registry.view(now).id_of(model)]
-        return Overloaded(
+        error = Overloaded(
             f"{self._limit} requests are waiting already.",
             hint="try again later, or start more workers",
             retry_after_s=pace.comes_back_s(gap_s, now),
         )
+        return "full", error
 
     def tell(self, ticket: Ticket, lane: Lane, now: float) -> None:
         """Tell a newcomer its position."""
@@ -87,20 +101,23 @@ class Admission:
         return self._paces[model_id].gap_s(fleet.slots.get(model_id, 0), stalled_s)
 
 
-def check_wait(eta_s: float, wait_limit_s: float, deadline_s: float | None) -> None:
-    """Raises `Overloaded` when a slot after `eta_s` would be too late."""
+def too_late(eta_s: float, wait_limit_s: float, deadline_s: float | None) -> Refusal | None:
+    """Why a slot after `eta_s` would be too late."""
     if eta_s > wait_limit_s:
-        raise Overloaded(
+        error = Overloaded(
             f"A slot comes free in about {eta_s:.0f} s, and nobody may wait longer than"
             f" {wait_limit_s:.0f} s.",
             hint="try again later, or start more workers",
             retry_after_s=bounded(eta_s - wait_limit_s),
         )
+        return "slow", error
     if deadline_s is not None and eta_s > deadline_s:
-        raise Overloaded(
+        error = Overloaded(
             f"A slot comes free in about {eta_s * 1_000:.0f} ms, and the answer shall be there"
             f" within {deadline_s * 1_000:.0f} ms.",
             hint="give it a later deadline_ms, try again later, or start more workers",
             path="$.deadline_ms",
             retry_after_s=bounded(eta_s - deadline_s),
         )
+        return "deadline", error
+    return None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from rbee.contracts.fleet import QueueStatus
+from rbee.queen.admission import RefusedWhy
 
 FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -30,6 +31,28 @@ class Metrics:
             buckets=FIRST_TOKEN_S,
             registry=self.registry,
         )
+        self._migrations = Counter(
+            "rbee_migrations",
+            "Answers that went on with another worker",
+            registry=self.registry,
+        )
+        self._retries = Counter(
+            "rbee_retries",
+            "Requests that were asked again elsewhere before anything was said",
+            registry=self.registry,
+        )
+        self._quarantined = Counter(
+            "rbee_quarantined",
+            "Requests under whose trial a second worker crashed",
+            registry=self.registry,
+        )
+        self._refused = Counter(
+            "rbee_refused",
+            "Requests that were sent away: no room (full), too long a wait (slow, deadline),"
+            " poison, too many retries of others (budget)",
+            ("why",),
+            registry=self.registry,
+        )
         waiting = Gauge("rbee_queue_waiting", "Requests that wait", registry=self.registry)
         waiting.set_function(lambda: queue().waiting)
         leased = Gauge("rbee_leases", "Slots that requests hold", registry=self.registry)
@@ -38,6 +61,18 @@ class Metrics:
     def ended(self, model: str, outcome: str) -> None:
         """A request ended; `model` is empty when none was found for it."""
         self._requests.labels(model, outcome).inc()
+
+    def migrated(self) -> None:
+        self._migrations.inc()
+
+    def retried(self) -> None:
+        self._retries.inc()
+
+    def quarantined(self) -> None:
+        self._quarantined.inc()
+
+    def refused(self, why: RefusedWhy) -> None:
+        self._refused.labels(why).inc()
 
     def first_token(self, model: str, seconds: float) -> None:
         self._first.labels(model).observe(seconds)

@@ -4,7 +4,7 @@
    where no other suspect is on trial, so that a second crash has one culprit.
 2. The culprit is convicted: refused, and so is the same request when it is sent again.
 3. Both are forgotten after `KEEP_S`, for the cause may be gone by then (a worker of another build,
-   a machine with more memory), and the list is bounded: who was asked for longest ago goes first.
+   a machine with more memory), and the lists are bounded: the oldest goes first.
 
 Pure: the time is an argument.
 """
@@ -40,8 +40,8 @@ def fingerprint(infer: Infer) -> str:
 
 
 class Quarantine:
-    """The convicted and the suspects. Empty nearly always: ask `if quarantine` first, and spare
-    yourself the fingerprint."""
+    """The convicted and the suspects. Ask whether it is `empty` first, as it nearly always is, and
+    spare yourself the fingerprint."""
 
     def __init__(self, keep_s: float = KEEP_S, keep: int = KEEP) -> None:
         self._convicts = _Recent(keep_s, keep)
@@ -50,8 +50,10 @@ class Quarantine:
     def __repr__(self) -> str:
         return f"<Quarantine {len(self._convicts)} convicted, {len(self._suspects)} suspected>"
 
-    def __len__(self) -> int:
-        return len(self._convicts) + len(self._suspects)
+    def empty(self, now: float) -> bool:
+        self._convicts.expire(now)
+        self._suspects.expire(now)
+        return not self._convicts and not self._suspects
 
     def convict(self, fingerprint: str, now: float) -> None:
         """A second worker crashed, and this request was on trial there."""
@@ -97,6 +99,7 @@ class _Recent:
         return len(self._until)
 
     def add(self, name: str, now: float) -> None:
+        self.expire(now)
         self._until[name] = now + self._keep_s
         self._until.move_to_end(name)
         while len(self._until) > self._keep:
@@ -104,14 +107,11 @@ class _Recent:
 
     def left_s(self, name: str, now: float) -> float:
         """How long it is still remembered; 0 when it is not."""
-        until = self._until.get(name)
-        if until is None:
-            return 0.0
-        if until <= now:
-            del self._until[name]
-            return 0.0
-        self._until.move_to_end(name)
-        return until - now
+        return max(0.0, self._until.get(name, now) - now)
+
+    def expire(self, now: float) -> None:
+        while self._until and next(iter(self._until.values())) <= now:
+            self._until.popitem(last=False)
 
     def discard(self, name: str) -> None:
         self._until.pop(name, None)
