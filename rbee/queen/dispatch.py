@@ -23,7 +23,7 @@ from dataclasses import replace
 
 from rbee.contracts.fleet import QueueStatus, WorkerBeat
 from rbee.errors import Overloaded, RbeeError, Unavailable
-from rbee.queen.admission import Admission
+from rbee.queen.admission import Admission, RefusedWhy
 from rbee.queen.errands import Errands, Kind
 from rbee.queen.fleet import seat
 from rbee.queen.lease import Lease
@@ -83,6 +83,10 @@ class Dispatch:
         self._closing = False
         errands.changed = self.serve
 
+    def on_refused(self, told: Callable[[RefusedWhy], None]) -> None:
+        """`told` of everybody who is sent away for want of room or time."""
+        self._admission.refused = told
+
     def __repr__(self) -> str:
         view = self.view()
         return f"<Dispatch {view.waiting} waiting, {view.leased} leased, {view.done} done>"
@@ -107,14 +111,14 @@ class Dispatch:
     ) -> AsyncIterator[Lease]:
         """A slot on a worker that fits `need`, for as long as the context is open; see `lease`.
 
-        `suspect`: a worker crashed with this request. `again`: it was admitted before and lost its
-        worker, so that it goes first, whatever the line's bounds; so does an answer that was begun.
+        `suspect`: a worker crashed with this request. `again`: it was admitted before, and goes
+        first now, whatever the line's bounds; so does an answer that was begun.
         Raises what the scheduler refuses with, a failed errand's reason, `Overloaded` when the line
         is full or too slow (for `deadline_s`, the seconds left), `Late` when no slot came in time.
         """
-        again = again or suspect or bool(need.sha256)
-        if again:
-            need = replace(need, suspect=suspect, again=True)
+        again = again or bool(need.sha256)
+        if again or suspect:
+            need = replace(need, suspect=suspect, again=again)
         lease = await self._obtain(need, report, priority, deadline_s)
         try:
             yield lease

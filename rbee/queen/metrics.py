@@ -48,8 +48,8 @@ class Metrics:
         )
         self._refused = Counter(
             "rbee_refused",
-            "Requests that were sent away: no room (full), too long a wait (slow, deadline), poison,"
-            " too many retries of others (budget)",
+            "Requests that were sent away: no room (full), too long a wait (slow, deadline),"
+            " poison, too many retries of others (budget)",
             ("why",),
             registry=self.registry,
         )

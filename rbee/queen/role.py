@@ -31,6 +31,8 @@ from rbee.wire.server import Served, check_bind, listen, url_of
 
 TICK_S = 0.25
 """How often the clock alone may change something: silence, limits of waiting."""
+ASLEEP_S = 4 * TICK_S
+"""A tick that is so late means that the queen was stopped, not that all others fell silent."""
 
 
 @asynccontextmanager
@@ -50,6 +52,7 @@ def _wired(config: QueenConfig, made: socket.socket, http: Http, group: TaskGrou
     registry = _registry(config)
     dispatch = _dispatch(config, registry, Errands(group, http, config.spawn_limit_s))
     metrics = Metrics(dispatch.view)
+    dispatch.on_refused(metrics.refused)
     pursuit = Pursuit(dispatch, metrics)
     inference = Inference(pursuit, http, metrics, config.orphan_grace_s)
     questions = Questions(registry, dispatch, http)
@@ -91,6 +94,7 @@ def _registry(config: QueenConfig) -> Registry:
         beats_missed=config.beats_missed,
         settle_s=config.settle_s,
         hostname=socket.gethostname(),
+        awake_s=ASLEEP_S,
     )
 
 
