@@ -179,10 +179,11 @@ class Relay:
             self._emit(events)
 
     def _note(self, token: Token) -> None:
-        """Raises `Upstream` for a token that is not the next one."""
+        """Raises for a token that is not the next one: no worker of ours says such a thing, and to
+        ask another would not mend it."""
         said = self._written[token.choice]
         if token.index != len(said.token_ids):
-            raise Upstream(
+            raise RbeeError(
                 f"The worker went on with token {token.index}, and {len(said.token_ids)} was due."
             )
         said.token_ids += token.token_ids

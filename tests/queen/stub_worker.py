@@ -187,7 +187,7 @@ class StubWorker:
             for choice in range(infer.n):
                 said = word if index == 0 else f" {word}"
                 yield Token(
-                    index=index,
+                    index=index + (1 if thoughts else 0),
                     text=said,
                     token_ids=[index + 100],
                     choice=choice,

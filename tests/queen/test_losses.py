@@ -11,11 +11,11 @@ from tests.queen.conftest import queen, status, stub, stub_hive, until
 OK: dict[str, Any] = {"operation": "infer", "model": "bee", "prompt": "a b c"}
 
 
-def test_a_worker_that_dies_in_mid_stream_is_a_failed_event() -> None:
+def test_where_nobody_can_go_on_the_stream_ends_in_a_failed_event() -> None:
     with queen() as q, stub(q.url, die_after=2, gap_s=0.05):
         events = ask("POST", f"{q.url}/v1/jobs", OK).events
-        assert [e["type"] for e in events] == ["token", "token", "failed"]
-        assert events[-1]["code"] == "worker_gone"
+        assert [e["type"] for e in events] == ["token", "token", "moved", "failed"]
+        assert events[-1]["code"] == "no_hive"
         chat = {"model": "bee", "messages": [{"role": "user", "content": "x"}]}
         until(lambda: not status(q.url)["workers"] or not status(q.url)["workers"][0]["alive"])
         assert ask("POST", f"{q.url}/v1/chat/completions", chat).status >= 404
@@ -141,5 +141,5 @@ def test_the_end_of_the_queen_ends_her_streams_with_an_event() -> None:
         with listening("POST", f"{q.url}/v1/jobs", {**OK, "prompt": "w " * 50}) as (_, events):
             next(events)
             q.child.terminate()
-            assert list(events)[-1][1]["code"] == "unavailable"
+            assert list(events)[-1][1]["code"] == "draining"
         assert q.child.wait(10) == 0

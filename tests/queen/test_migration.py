@@ -1,4 +1,4 @@
-"""Workers, and the queen, die in the middle of answers: what clients read is the whole answer, once."""
+"""Workers, and the queen, die in the middle of answers: clients read the whole answer, once."""
 
 from __future__ import annotations
 
