@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import anyio
 
-from rbee.errors import RbeeError
+from rbee.errors import Upstream
 from rbee.keeper.chaos.acts import ACTS
 from rbee.keeper.chaos.asks import Ask
 from rbee.keeper.chaos.compare import compare, reference_of
@@ -21,6 +21,7 @@ from rbee.keeper.chaos.outcome import Outcome
 from rbee.keeper.chaos.plan import Act, Reference, Scenario, Turn
 
 ROUND_S = 180.0
+BESIDE = 4
 STEADY_S = 3.0
 """Streams run so long before the first act, between acts, and after the last."""
 
@@ -76,7 +77,7 @@ async def steady(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: O
     enough = anyio.Event()
     async with anyio.create_task_group() as group:
         for number in range(scenario.load.width):
-            group.start_soon(_keep_asking, scenario, stage, seed + number, enough, outcome)
+            group.start_soon(keep_asking, scenario, stage, seed + number, enough, outcome)
         try:
             await anyio.sleep(STEADY_S)
             for act in scenario.acts * n:
@@ -98,7 +99,7 @@ async def _during(act: Act, stage: Stage, outcome: Outcome) -> None:
     strike.standstill_s = max(stops, default=None)
 
 
-async def _keep_asking(
+async def keep_asking(
     scenario: Scenario, stage: Stage, seed: int, enough: anyio.Event, outcome: Outcome
 ) -> None:
     for turn in turns(scenario, seed, list(stage.asks.values())):
@@ -111,24 +112,23 @@ async def _keep_asking(
             await anyio.sleep(0.5)  # a fleet that fails at once is not asked in a tight loop
 
 
-async def undisturbed(asks: list[Ask], doors: Doors) -> tuple[dict[str, Reference], list[str]]:
-    """What each request answers when nothing happens, alone and beside the others; and the names
-    of those that did not answer the same both times, which cannot tell anything."""
-    references: dict[str, Reference] = {}
+async def undisturbed(asks: Sequence[Ask], doors: Doors) -> dict[str, Reference]:
+    """What each request answers when nothing happens. It is asked alone, and then beside others:
+    one that says something else then could tell nothing, and is left out."""
+    found: dict[str, Reference] = {}
     for ask in asks:
         heard = await doors.ask(ask)
         if heard.code:
-            raise RbeeError(f"{ask.name} failed before anything was done to it: {heard.message}")
-        references[ask.name] = reference_of(heard)
-    unsteady: list[str] = []
+            raise Upstream(f"{ask.name} failed before anything was done to it: {heard.message}")
+        found[ask.name] = reference_of(heard)
 
     async def again(ask: Ask) -> None:
         heard = await doors.ask(ask)
-        if heard.code or not compare(heard, references[ask.name], ask.parses).none:
-            unsteady.append(ask.name)
+        if heard.code or not compare(heard, found[ask.name], ask.parses).none:
+            del found[ask.name]
 
-    for first in range(0, len(asks), 4):
+    for first in range(0, len(asks), BESIDE):
         async with anyio.create_task_group() as group:
-            for ask in asks[first : first + 4]:
+            for ask in asks[first : first + BESIDE]:
                 group.start_soon(again, ask)
-    return {k: v for k, v in references.items() if k not in unsteady}, sorted(unsteady)
+    return found
