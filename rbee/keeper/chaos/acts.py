@@ -18,7 +18,7 @@ import anyio
 from rbee.errors import Late, RbeeError
 from rbee.keeper.chaos.asks import Ask
 from rbee.keeper.chaos.doors import Doors
-from rbee.keeper.chaos.fleet import LOOK_S, Fleet, Seat, runs, until
+from rbee.keeper.chaos.fleet import Fleet, Seat, runs, until
 from rbee.keeper.chaos.heard import Heard
 from rbee.keeper.chaos.members import HIVE_GRACE_S, QUEEN, Throwaway
 from rbee.keeper.chaos.outcome import Strike
@@ -29,6 +29,8 @@ OUT_S = 5.0
 REPLACED_S = 30.0
 SETTLED_S = 15.0
 MOST_KILLS = 6
+WATCH_S = 0.002
+"""A prompt is read within a few hundredths of a second."""
 POISON_LIMIT_S = 45.0
 Perform = Callable[[Fleet, Heard, int], Awaitable[Strike | None]]
 """(the fleet, the answer that it is aimed at, a number of this round's own)"""
@@ -128,15 +130,10 @@ async def poison(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
         heard = Heard(ask.name)
         with anyio.move_on_after(POISON_LIMIT_S):
             async with anyio.create_task_group() as group:
-                group.start_soon(doors.listen, ask, heard)
+                group.start_soon(doors.submit, ask, heard)
                 while not heard.ended and killed < MOST_KILLS:
-                    seat = await fleet.seat_of(heard.job_id) if heard.job_id else None
-                    if seat is not None and not heard.pieces and runs(seat.pid):
-                        fleet.hurt(seat, signal.SIGKILL)
-                        killed += 1
-                        await until(partial(_ended, seat), "it is dead", SETTLED_S)
-                        await fleet.look_again()
-                    await anyio.sleep(LOOK_S / 20)
+                    killed += await _killed_by(fleet, heard)
+                    await anyio.sleep(WATCH_S)
                 group.cancel_scope.cancel()
         again = await doors.ask(ask)
     if killed > 2:
@@ -149,10 +146,21 @@ async def poison(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
     return strike
 
 
+async def _killed_by(fleet: Fleet, heard: Heard) -> bool:
+    """Kill the worker that reads this request's prompt; whether there was one."""
+    seat = await fleet.seat_of(heard.job_id) if heard.job_id and not heard.pieces else None
+    if seat is None or not runs(seat.pid):
+        return False
+    fleet.hurt(seat, signal.SIGKILL)
+    await until(partial(_ended, seat), "it is dead", SETTLED_S)
+    await fleet.look_again()
+    return True
+
+
 def _poison(salt: int) -> Ask:
     """No two are alike, and no prefix is known."""
     body = {
-        "prompt": f"{salt} " + "bees and honey and flowers " * 280,
+        "prompt": f"{salt} " + "bees and honey and flowers " * 300,
         "cache_salt": str(salt),
         "temperature": 0.0,
         "max_tokens": 8,

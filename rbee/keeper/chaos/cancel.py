@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from rbee import bee
-from rbee.contracts.answers import JobView
+from rbee.contracts.answers import JobList, JobView
 from rbee.errors import Late
 from rbee.keeper.chaos.asks import COUNTING, MODEL
 from rbee.keeper.chaos.fleet import until
@@ -27,6 +27,7 @@ from rbee.keeper.chaos.slow import PAUSE_LIMIT_S, TALKATIVE, over, paused, view
 FREE_S = 0.5
 """An engine step takes some milliseconds here; the rest is for looking, and for a busy machine."""
 BEGUN_S = 20.0
+WATCH_S = 0.002
 ENDLESS: dict[str, Any] = {
     "model": MODEL,
     "prompt": COUNTING,
@@ -124,8 +125,16 @@ async def _loading(fleet: Throwaway, number: int) -> AsyncIterator[Reader]:
 async def _prompt(fleet: Throwaway, number: int) -> AsyncIterator[Reader]:
     """Its prompt is long, and new."""
     body = {**ENDLESS, "prompt": f"{number} " + "honey and bees " * 600, "max_tokens": 8}
-    async with Reader(fleet.queen, body) as reader:
-        await until(partial(_computed, fleet, reader), "it is computed", BEGUN_S)
+    before = {job.job_id for job in await _jobs(fleet)}
+    async with Reader(fleet.queen, body, waits=False) as reader:
+
+        async def computed() -> bool:
+            """An answer is not begun while its prompt is read: its job is found in the list."""
+            new = [job.job_id for job in await _jobs(fleet) if job.job_id not in before]
+            reader.job_id = new[0] if new else ""
+            return bool(new) and await fleet.seat_of(new[0]) is not None
+
+        await until(computed, "it is computed", BEGUN_S, WATCH_S)
         yield reader
 
 
@@ -144,8 +153,9 @@ async def _paused(fleet: Throwaway, number: int) -> AsyncIterator[Reader]:
         yield reader
 
 
-async def _computed(fleet: Throwaway, reader: Reader) -> bool:
-    return await fleet.seat_of(reader.job_id) is not None
+async def _jobs(fleet: Throwaway) -> list[JobView]:
+    found: JobList = await fleet.http.call("GET", f"{fleet.queen}/v1/jobs", JobList)
+    return found.jobs
 
 
 PHASES: Mapping[str, Phase] = {

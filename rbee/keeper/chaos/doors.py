@@ -100,6 +100,21 @@ class Doors:
             async for event in events:
                 note(event, heard)
 
+    async def submit(self, ask: Ask, heard: Heard) -> None:
+        """Ask for an answer that runs by itself, whose job is known before it has begun, and attach
+        to it. Through the SDK."""
+        operation = requests.infer(None, {**ask.body, "model": MODEL, "stream": True})
+        try:
+            accepted = await self._client.submit(operation)
+            heard.accepted(accepted.job_id)
+            async with self._client.attach(accepted.job_id) as events:
+                async for event in events:
+                    note(event, heard)
+        except RbeeError as exc:
+            heard.failed(exc.code, exc.message)
+        finally:
+            heard.end()
+
     def _blocking(self, body: dict[str, Any], heard: Heard) -> None:
         with Client(self._queen).events(requests.infer(None, {**body, "stream": True})) as events:
             anyio.from_thread.run_sync(heard.accepted, events.job_id)

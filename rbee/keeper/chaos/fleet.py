@@ -184,7 +184,9 @@ def runs(pid: int) -> bool:
         return False
 
 
-async def until(look: Callable[[], Awaitable[T]], what: str, limit_s: float) -> T:
+async def until(
+    look: Callable[[], Awaitable[T]], what: str, limit_s: float, every_s: float = LOOK_S
+) -> T:
     """Wait until `look` gives something true; what it raises counts as not yet. Raises `Late`."""
     last: RbeeError | None = None
     with anyio.move_on_after(limit_s):
@@ -196,6 +198,6 @@ async def until(look: Callable[[], Awaitable[T]], what: str, limit_s: float) -> 
             else:
                 if found:
                     return found
-            await anyio.sleep(LOOK_S)
+            await anyio.sleep(every_s)
     why = f" {last.message}" if last is not None else ""
     raise Late(f"Not within {limit_s:.0f} s: {what}.{why}")

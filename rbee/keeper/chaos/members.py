@@ -24,7 +24,9 @@ from rbee.keeper.chaos.plan import Shape
 from rbee.keeper.throwaway import PYTHON, Running, free_ports
 from rbee.wire.http import Http
 
-STOP_S = 30.0
+DRAIN_S = 3.0
+STOP_S = DRAIN_S + 5.0
+"""A loaded process has ended 5 s after its drain."""
 HIVE_GRACE_S = 4.0
 """How long workers wait here for their hive: long enough to start one, short enough to wait for."""
 QUEEN = "queen"
@@ -34,6 +36,7 @@ HIVE_SETTINGS: Mapping[str, str] = {
     "backoff_max_s": "0.5",
     "crashes_max": "1000000",
     "hive_grace_s": str(HIVE_GRACE_S),
+    "drain_s": str(DRAIN_S),
 }
 """Workers are killed here again and again, and shall be back at once each time."""
 
@@ -100,7 +103,8 @@ class Throwaway(Fleet):
         super().__init__(http, url, {name: f"http://127.0.0.1:{p}" for name, p in hives.items()})
         self.folder = folder
         kept = {k: v for k, v in os.environ.items() if not k.startswith("RBEE_")}
-        env = {**kept, **_settings(QueenConfig, {"queue_limit": str(shape.queue_limit)})}
+        queen_settings = {"queue_limit": str(shape.queue_limit), "drain_s": str(DRAIN_S)}
+        env = {**kept, **_settings(QueenConfig, queen_settings)}
         flags = ["--role", "queen", "--port", str(queen)]
         self.members = {QUEEN: Member(QUEEN, flags, folder / QUEEN, env)}
         for (name, port), workers in zip(hives.items(), ports[1::2], strict=True):

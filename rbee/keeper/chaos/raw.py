@@ -23,10 +23,12 @@ SMALLEST = 4_096
 class Reader:
     """One streamed `infer`, read by hand. Leaving it closes the connection."""
 
-    def __init__(self, queen: str, body: dict[str, Any]) -> None:
+    def __init__(self, queen: str, body: dict[str, Any], *, waits: bool = True) -> None:
         parts = urlsplit(queen)
         self._address = (parts.hostname or "", parts.port or 80)
         self._body = body
+        self._waits = waits
+        """Until the answer begins; only then is its job known."""
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALLEST)
         self._socket.settimeout(LIMIT_S)
@@ -61,10 +63,11 @@ class Reader:
                 b"POST /v1/jobs HTTP/1.1\r\nHost: %b:%d\r\nContent-Type: application/json\r\n"
                 b"Content-Length: %d\r\n\r\n%b" % (host.encode(), port, len(data), data)
             )
-            self.job_id = self._head().get(JOB_HEADER, "")
+            if self._waits:
+                self.job_id = self._head().get(JOB_HEADER, "")
         except OSError as exc:
             raise Upstream(f"A reader could not ask {host}:{port}: {exc}.") from exc
-        if not self.job_id:
+        if self._waits and not self.job_id:
             raise Upstream("An answer came without its job's id: it was refused.")
 
     def _head(self) -> http.client.HTTPMessage:
