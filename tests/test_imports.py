@@ -36,7 +36,7 @@ ONLY = {
     "rich": ("rbee/keeper/",),
     "click": ("rbee/keeper/", "rbee/main.py"),
     "huggingface_hub": ("rbee/hive/",),
-    "aiohttp": ("rbee/wire/http.py", "rbee/queen/", "rbee/keeper/bench/"),
+    "aiohttp": ("rbee/wire/http.py", "rbee/queen/", "rbee/keeper/bench/", "rbee/keeper/chaos/"),
 }
 """Library to the only places that may import it."""
 RECIPE = "rbee/bee/recipe/"

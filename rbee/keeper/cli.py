@@ -38,6 +38,7 @@ COMMANDS = {
     "gui": "rbee.keeper.gui:gui",
     "doctor": "rbee.keeper.doctor:doctor",
     "bench": "rbee.keeper.bench:bench",
+    "chaos": "rbee.keeper.chaos:chaos",
 }
 """Command to where it is defined, in the order of `rbee --help`."""
 

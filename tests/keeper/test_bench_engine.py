@@ -15,7 +15,7 @@ from rbee.keeper.bench import weights
 from rbee.keeper.bench.engine import counters, memory, plan
 from rbee.keeper.bench.engine.limit import limit
 from rbee.keeper.bench.engine.plan import settings
-from rbee.keeper.bench.fleet import home
+from rbee.keeper.throwaway import home
 from tests.keeper.command import Finished, Rbee, local
 
 QUICK = ["--widths", "1,2", "--runs", "1", "--tokens", "32", "--requests", "32", "--threads", "1"]

@@ -11,8 +11,8 @@ import anyio
 from rbee.contracts.events import Failed, Token
 from rbee.contracts.operations import Infer
 from rbee.keeper.bench import weights
-from rbee.keeper.bench.fleet import home, serving
 from rbee.keeper.bench.table import Row, row
+from rbee.keeper.throwaway import home, serving
 from rbee.wire.http import Http
 from rbee.wire.replies import from_failed
 

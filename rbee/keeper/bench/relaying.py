@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from rbee.client.sync import Client
 from rbee.errors import Upstream
-from rbee.keeper.bench.fleet import home, serving
 from rbee.keeper.bench.table import Row, row
+from rbee.keeper.throwaway import home, serving
 
 LIMIT_S = 30.0
 MESSAGES = [{"role": "user", "content": "Hello"}]

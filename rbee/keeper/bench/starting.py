@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Mapping
 
 from rbee.errors import RbeeError
-from rbee.keeper.bench.fleet import PYTHON, home
 from rbee.keeper.bench.table import Row, row
+from rbee.keeper.throwaway import PYTHON, home
 
 LIMIT_S = 60.0
 PROMPT = "Hello, who are you?"

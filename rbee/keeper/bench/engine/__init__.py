@@ -17,8 +17,8 @@ from rbee.keeper.bench.engine.limit import limit
 from rbee.keeper.bench.engine.peer import peer
 from rbee.keeper.bench.engine.plan import Plan, Subject, settings
 from rbee.keeper.bench.engine.speed import Speed
-from rbee.keeper.bench.fleet import PYTHON, home, running
 from rbee.keeper.bench.table import Row
+from rbee.keeper.throwaway import PYTHON, home, running
 
 SHAPES = {"small": weights.SMALL, "large": weights.LARGE, "tiny": weights.TINY}
 

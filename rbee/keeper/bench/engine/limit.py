@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rbee.keeper.bench.fleet import READY_S, Running, running
+from rbee.keeper.throwaway import READY_S, Running, running
 
 COMMAND = (sys.executable, "-P", "-m", "rbee.worker.engine.llama.bare")
 LIMIT_S = 600.0

@@ -16,7 +16,7 @@ from rbee.client.transport import call
 from rbee.errors import RbeeError, SpawnFailed
 from rbee.keeper.bench.engine.plan import CONTEXT, SLOTS
 from rbee.keeper.bench.engine.streams import rate, together
-from rbee.keeper.bench.fleet import READY_S, free_ports, running
+from rbee.keeper.throwaway import READY_S, free_ports, running
 from rbee.wire.codec import encode
 
 PATH = "/v1/completions"

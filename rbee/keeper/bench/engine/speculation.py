@@ -8,8 +8,8 @@ from rbee import bee
 from rbee.keeper.bench.engine import asking
 from rbee.keeper.bench.engine.plan import settings
 from rbee.keeper.bench.engine.streams import rate, together
-from rbee.keeper.bench.fleet import PYTHON, running
 from rbee.keeper.bench.table import Row, row
+from rbee.keeper.throwaway import PYTHON, running
 
 AHEAD = 8
 """Tokens guessed at most in a step."""

@@ -1,4 +1,4 @@
-"""Throw-away processes for a measurement: own home, free ports, ended by their own ids."""
+"""Throw-away processes, to be measured or hurt: own home, free ports, ended by their own ids."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PYTHON = (sys.executable, "-P", "-m", "rbee.main")
 @contextmanager
 def home() -> Iterator[dict[str, str]]:
     """An environment whose rbee writes into a folder that is gone afterwards, on free ports."""
-    with tempfile.TemporaryDirectory(prefix="rbee-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="rbee-") as folder:
         queen, hive = free_ports(2)
         kept = {k: v for k, v in os.environ.items() if not k.startswith("RBEE_")}
         yield {
@@ -53,7 +53,7 @@ def serving(flags: Sequence[str], env: Mapping[str, str]) -> Iterator[list[str]]
 @contextmanager
 def running(command: Sequence[str], env: Mapping[str, str]) -> Iterator[Running]:
     """A process until the context is left; it is told to end, and then made to."""
-    log = Path(env["RBEE_HOME"]) / "bench.log"
+    log = Path(env["RBEE_HOME"]) / "throwaway.log"
     with log.open("ab") as errors:
         child = subprocess.Popen(
             command,

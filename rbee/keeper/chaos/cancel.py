@@ -1,0 +1,167 @@
+"""Requests that are taken back, in every phase of their life: how soon their slot is free again.
+
+Every second one is cancelled by name (`DELETE`), the others by closing the connection.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any
+
+from rbee import bee
+from rbee.contracts.answers import JobList, JobView
+from rbee.errors import Late
+from rbee.keeper.chaos.asks import COUNTING, MODEL
+from rbee.keeper.chaos.fleet import until
+from rbee.keeper.chaos.members import Throwaway
+from rbee.keeper.chaos.outcome import Outcome
+from rbee.keeper.chaos.plan import Scenario
+from rbee.keeper.chaos.raw import Reader
+from rbee.keeper.chaos.rounds import Stage
+from rbee.keeper.chaos.slow import PAUSE_LIMIT_S, TALKATIVE, over, paused, view
+
+FREE_S = 0.5
+"""An engine step takes some milliseconds here; the rest is for looking, and for a busy machine."""
+BEGUN_S = 20.0
+WATCH_S = 0.002
+ENDLESS: dict[str, Any] = {
+    "model": MODEL,
+    "prompt": COUNTING,
+    "ignore_eos": True,
+    "max_tokens": 1_900,
+}
+Phase = Callable[[Throwaway, int], Any]
+
+
+async def cancel(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: Outcome) -> None:
+    """Every phase, `n` times."""
+    fleet = stage.fleet
+    assert isinstance(fleet, Throwaway)
+    for number in range(n):
+        for phase, begun in PHASES.items():
+            try:
+                async with begun(fleet, number) as reader:
+                    await _cancelled(fleet, phase, reader, number % 2 == 0, outcome)
+            except Late as exc:
+                outcome.wrong.append(f"never {phase}: {exc.message}")
+            await until(partial(_idle, fleet), "nothing is left of it", BEGUN_S)
+
+
+async def _cancelled(
+    fleet: Throwaway, phase: str, reader: Reader, by_name: bool, outcome: Outcome
+) -> None:
+    at = time.monotonic()
+    if by_name:
+        await fleet.http.call("DELETE", f"{fleet.queen}/v1/jobs/{reader.job_id}", JobView)
+    else:
+        reader.close()
+    try:
+        await until(partial(_freed, fleet, reader.job_id), "the slot is free", BEGUN_S)
+    except Late as exc:
+        outcome.wrong.append(f"cancelled while {phase}: {exc.message}")
+        return
+    took = time.monotonic() - at
+    outcome.recoveries_s.append(took)
+    if took > FREE_S:
+        how = "by name" if by_name else "by closing"
+        outcome.wrong.append(f"cancelled {how} while {phase}, its slot was free after {took:.2f} s")
+
+
+async def _freed(fleet: Throwaway, job_id: str) -> bool:
+    """The queen's job is over, and no worker computes it."""
+    return await over(fleet, job_id) and await fleet.seat_of(job_id) is None
+
+
+async def _idle(fleet: Throwaway) -> bool:
+    """Nobody computes, nobody waits."""
+    queue = (await fleet.status()).queue
+    beats = [await fleet.beat(seat) for seat in fleet.seats]
+    return not (queue.waiting or queue.leased or any(b is None or b.busy for b in beats))
+
+
+@asynccontextmanager
+async def _queued(fleet: Throwaway, number: int) -> AsyncIterator[Reader]:
+    """Every slot is taken by somebody else."""
+    async with AsyncExitStack() as others:
+        beats = [await fleet.beat(seat) for seat in fleet.seats]
+        for _ in range(sum(beat.slots for beat in beats if beat is not None)):
+            await others.enter_async_context(Reader(fleet.queen, {**TALKATIVE, "n": 1}))
+        async with Reader(fleet.queen, ENDLESS) as reader:
+
+            async def waits() -> bool:
+                return (await fleet.status()).queue.waiting > 0
+
+            await until(waits, "it waits", BEGUN_S)
+            yield reader
+
+
+@asynccontextmanager
+async def _loading(fleet: Throwaway, number: int) -> AsyncIterator[Reader]:
+    """Its model is no worker's yet."""
+    hive_id = next(iter(fleet.hives))
+    name = f"other-{number}.gguf"
+    models = fleet.folder / hive_id / "models"
+    shutil.copy(bee.path(), models / name)
+
+    async def known() -> bool:
+        return any(model.id == name for model in (await fleet.status()).models)
+
+    await until(known, "the model is known", BEGUN_S)
+    async with Reader(fleet.queen, {**ENDLESS, "model": name}) as reader:
+
+        async def loads() -> bool:
+            job = await view(fleet, reader.job_id)
+            return job is not None and job.events > 0
+
+        await until(loads, "it loads", BEGUN_S)
+        yield reader
+
+
+@asynccontextmanager
+async def _prompt(fleet: Throwaway, number: int) -> AsyncIterator[Reader]:
+    """Its prompt is long, and new."""
+    body = {**ENDLESS, "prompt": f"{number} " + "honey and bees " * 600, "max_tokens": 8}
+    before = {job.job_id for job in await _jobs(fleet)}
+    async with Reader(fleet.queen, body, waits=False) as reader:
+
+        async def computed() -> bool:
+            """An answer is not begun while its prompt is read: its job is found in the list."""
+            new = [job.job_id for job in await _jobs(fleet) if job.job_id not in before]
+            reader.job_id = new[0] if new else ""
+            return bool(new) and await fleet.seat_of(new[0]) is not None
+
+        await until(computed, "it is computed", BEGUN_S, WATCH_S)
+        yield reader
+
+
+@asynccontextmanager
+async def _decoding(fleet: Throwaway, number: int) -> AsyncIterator[Reader]:
+    async with Reader(fleet.queen, ENDLESS) as reader:
+        await reader.take(4_000)
+        yield reader
+
+
+@asynccontextmanager
+async def _paused(fleet: Throwaway, number: int) -> AsyncIterator[Reader]:
+    """Nobody reads it."""
+    async with Reader(fleet.queen, TALKATIVE) as reader:
+        await until(partial(paused, fleet, reader.job_id), "it pauses", PAUSE_LIMIT_S)
+        yield reader
+
+
+async def _jobs(fleet: Throwaway) -> list[JobView]:
+    found: JobList = await fleet.http.call("GET", f"{fleet.queen}/v1/jobs", JobList)
+    return found.jobs
+
+
+PHASES: Mapping[str, Phase] = {
+    "queued": _queued,
+    "loading": _loading,
+    "in the prompt": _prompt,
+    "decoding": _decoding,
+    "paused": _paused,
+}

@@ -1,0 +1,197 @@
+"""Asking as clients do, and listening to the end: the SDK, and OpenAI's dialect over plain HTTP.
+
+Whatever goes wrong is written down with the answer (`Heard`) and never raised. A stream that simply
+stops is a failure, also where HTTP calls it a good end.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import anyio
+import anyio.to_thread
+
+from rbee.client import requests
+from rbee.client.asynchronous import JOB_HEADER, AsyncClient
+from rbee.client.sync import Client
+from rbee.contracts.chat import ToolCall
+from rbee.contracts.events import AnyEvent, Done, Failed, Moved, Token
+from rbee.errors import RbeeError
+from rbee.keeper.chaos.asks import MODEL, Ask
+from rbee.keeper.chaos.heard import Heard
+from rbee.wire.sse import FrameReader
+
+LIMIT_S = 90.0
+"""For a whole answer, whatever happens meanwhile."""
+AGAIN_S = 0.1
+NOT_NOW = ("server_unreachable", "draining", "overloaded", "unavailable")
+"""Of a request that had not begun: it may be asked again."""
+
+
+class Doors:
+    """All ways to ask one queen."""
+
+    def __init__(self, queen: str) -> None:
+        self._queen = queen
+        self._client = AsyncClient(queen)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=30.0)
+        connector = aiohttp.TCPConnector(limit=0)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=limit)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+        await self._client.__aexit__(kind, exc, trace)
+
+    async def ask(self, ask: Ask, patience_s: float = 0.0) -> Heard:
+        """One answer, to its end."""
+        heard = Heard(ask.name)
+        await self.listen(ask, heard, patience_s)
+        return heard
+
+    async def listen(self, ask: Ask, heard: Heard, patience_s: float = 0.0) -> None:
+        """Ask, and write down what is heard. Who is turned away before anything began asks again
+        within `patience_s`."""
+        try:
+            with anyio.move_on_after(LIMIT_S) as limit:
+                await self._tried(ask, heard)
+                while _may_ask_again(heard, patience_s):
+                    heard.code, heard.again = "", heard.again + 1
+                    await anyio.sleep(AGAIN_S)
+                    await self._tried(ask, heard)
+            if limit.cancelled_caught:
+                heard.failed("late", f"No end after {LIMIT_S:.0f} s.")
+        finally:
+            heard.end()
+
+    async def _tried(self, ask: Ask, heard: Heard) -> None:
+        body = {**ask.body, "model": MODEL}
+        try:
+            if ask.door == "sdk":
+                await self._sdk(body, heard)
+            elif ask.door == "blocking":
+                await anyio.to_thread.run_sync(self._blocking, body, heard, abandon_on_cancel=True)
+            else:
+                await self._openai(ask.door, body, heard)
+        except RbeeError as exc:
+            heard.failed(exc.code, exc.message)
+        except aiohttp.ClientConnectorError as exc:
+            heard.failed("server_unreachable", str(exc))
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            heard.failed("broke_off", f"{type(exc).__name__} {exc}")
+
+    async def _sdk(self, body: dict[str, Any], heard: Heard) -> None:
+        async with self._client.events(requests.infer(None, {**body, "stream": True})) as events:
+            heard.accepted(events.job_id)
+            async for event in events:
+                note(event, heard)
+
+    async def submit(self, ask: Ask, heard: Heard) -> None:
+        """Ask for an answer that runs by itself, whose job is known before it has begun, and attach
+        to it. Through the SDK."""
+        operation = requests.infer(None, {**ask.body, "model": MODEL, "stream": True})
+        try:
+            accepted = await self._client.submit(operation)
+            heard.accepted(accepted.job_id)
+            async with self._client.attach(accepted.job_id) as events:
+                async for event in events:
+                    note(event, heard)
+        except RbeeError as exc:
+            heard.failed(exc.code, exc.message)
+        finally:
+            heard.end()
+
+    def _blocking(self, body: dict[str, Any], heard: Heard) -> None:
+        with Client(self._queen).events(requests.infer(None, {**body, "stream": True})) as events:
+            anyio.from_thread.run_sync(heard.accepted, events.job_id)
+            for event in events:
+                anyio.from_thread.run_sync(note, event, heard)
+
+    async def _openai(self, door: str, body: dict[str, Any], heard: Heard) -> None:
+        assert self._session is not None
+        path = "/v1/chat/completions" if door == "chat" else "/v1/completions"
+        sent = time.monotonic()
+        async with self._session.post(
+            self._queen + path, json={**body, "stream": True}
+        ) as response:
+            heard.began = sent
+            if response.status != 200:
+                heard.answered = time.monotonic()
+                heard.retry_after = response.headers.get("Retry-After", "")
+                _refusal(response.status, await response.read(), heard)
+                return
+            heard.accepted(response.headers.get(JOB_HEADER, ""))
+            reader = FrameReader()
+            while chunk := await response.content.readany():
+                for data in reader.feed(chunk):
+                    if data == b"[DONE]":
+                        return
+                    note_chunk(json.loads(data), heard)
+        if not heard.code:
+            heard.failed("broke_off", "The stream ended without [DONE].")
+
+
+def _may_ask_again(heard: Heard, patience_s: float) -> bool:
+    """Whether nothing had begun, it was no final refusal, and there is time left."""
+    begun = heard.pieces or heard.job_id
+    return not begun and heard.code in NOT_NOW and time.monotonic() - heard.began < patience_s
+
+
+def note(event: AnyEvent, heard: Heard) -> None:
+    """What an event of rbee's own adds."""
+    match event:
+        case Token():
+            text = event.text + event.reasoning + _calls(event.tool_calls or [])
+            scored = len(event.logprobs or [])
+            heard.piece(event.choice, text, event.index, len(event.token_ids), scored)
+        case Moved():
+            heard.migrations = event.migrations
+        case Done():
+            heard.migrations = event.migrations
+        case Failed():
+            heard.failed(event.code, event.message)
+        case _:
+            pass  # waiting and loading are no part of an answer
+
+
+def _calls(calls: list[ToolCall]) -> str:
+    """Tool calls as text to be compared; their ids are random."""
+    return "".join(f"[{call.function.name} {call.function.arguments}]" for call in calls)
+
+
+def note_chunk(chunk: dict[str, Any], heard: Heard) -> None:
+    """What a chunk of OpenAI's adds."""
+    if error := chunk.get("error"):
+        heard.failed(error.get("code") or "error", error.get("message", ""))
+        return
+    for choice in chunk.get("choices", ()):
+        delta = choice.get("delta") or {}
+        text = choice.get("text") or delta.get("content") or ""
+        for call in delta.get("tool_calls") or ():
+            text += f"[{call['function']['name']} {call['function']['arguments']}]"
+        scores = choice.get("logprobs") or {}
+        scored = len(scores.get("content") or scores.get("tokens") or ())
+        if text or scored:
+            heard.piece(choice["index"], text, scored=scored)
+
+
+def _refusal(status: int, body: bytes, heard: Heard) -> None:
+    try:
+        error = json.loads(body)["error"]
+        heard.failed(error.get("code") or str(status), error.get("message", ""))
+    except (ValueError, KeyError, TypeError):
+        heard.failed(str(status), body[:200].decode("utf-8", "replace"))

@@ -1,0 +1,34 @@
+"""From a seed to a schedule: which requests, which stream is hit, and how late in it. Pure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+from rbee.keeper.chaos.asks import Ask
+from rbee.keeper.chaos.plan import Scenario, Turn
+
+EARLIEST, LATEST = 0.02, 0.7
+"""Later than this, and a short answer may have ended before the act comes."""
+
+
+def turns(scenario: Scenario, seed: int, deck: Sequence[Ask]) -> Iterator[Turn]:
+    """Rounds without end; the same ones for the same seed, scenario and deck.
+
+    The victim is a long answer, for a short one is over before anything can happen to it.
+    """
+    long = [ask.name for ask in deck if ask.long]
+    every = [ask.name for ask in deck]
+    draw = random.Random(f"{seed} {scenario.name}")
+    while True:
+        victim = draw.randrange(scenario.load.width)
+        asks = tuple(
+            draw.choice(long if stream == victim else every)
+            for stream in range(scenario.load.width)
+        )
+        yield Turn(asks, victim, draw.uniform(EARLIEST, LATEST), draw.randrange(2**31))
+
+
+def after(turn: Turn, pieces: int) -> int:
+    """How many pieces the victim shall have heard, of an answer that comes in `pieces`."""
+    return max(1, min(pieces - 1, round(turn.share * pieces)))

@@ -1,0 +1,172 @@
+"""A throw-away fleet: a queen and hives, each a process with a home of its own, on free ports.
+
+All of it lies in one temporary folder, and every process that was started, by us or by our hives,
+has its `RBEE_HOME` in there: that is how what is left over is found, and ended, whatever happened.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import psutil
+
+from rbee.config import HiveConfig, QueenConfig
+from rbee.errors import Late
+from rbee.keeper.chaos.fleet import Fleet
+from rbee.keeper.chaos.plan import Shape
+from rbee.keeper.throwaway import PYTHON, Running, free_ports
+from rbee.wire.http import Http
+
+DRAIN_S = 3.0
+STOP_S = DRAIN_S + 5.0
+"""A loaded process has ended 5 s after its drain."""
+HIVE_GRACE_S = 4.0
+"""How long workers wait here for their hive: long enough to start one, short enough to wait for."""
+QUEEN = "queen"
+HIVE_SETTINGS: Mapping[str, str] = {
+    "threads": "1",
+    "backoff_first_s": "0.1",
+    "backoff_max_s": "0.5",
+    "crashes_max": "1000000",
+    "hive_grace_s": str(HIVE_GRACE_S),
+    "drain_s": str(DRAIN_S),
+}
+"""Workers are killed here again and again, and shall be back at once each time."""
+
+
+class Member:
+    """One process: its command, its home, and whoever runs it just now."""
+
+    def __init__(self, name: str, flags: list[str], home: Path, env: Mapping[str, str]) -> None:
+        self.name = name
+        self.child: subprocess.Popen[bytes] | None = None
+        self._command = [*PYTHON, "serve", *flags]
+        self._home = home
+        self._env = {**env, "RBEE_HOME": str(home)}
+        self._running: Running | None = None
+
+    def __repr__(self) -> str:
+        return f"<Member {self.name} pid {self.child.pid if self.child else None}>"
+
+    def start(self) -> None:
+        """Returns when it serves."""
+        self._home.mkdir(exist_ok=True)
+        log = self._home / "log"
+        with log.open("ab") as errors:
+            self.child = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=self._env,
+                start_new_session=True,  # Ctrl-C is for us: we end it in order
+            )
+        self._running = Running(self.child, log)
+        self._running.ready()
+
+    def kill(self) -> None:
+        """As a crash would."""
+        if self.child is not None:
+            self.child.kill()
+            self._reap(STOP_S)
+
+    def stop(self) -> None:
+        """SIGTERM, and wait for the end; raises `Late` when it does not come."""
+        if self.child is not None:
+            self.child.terminate()
+            self._reap(STOP_S)
+
+    def _reap(self, limit_s: float) -> None:
+        assert self.child is not None and self._running is not None
+        try:
+            self.child.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            raise Late(f"The {self.name} has not ended {limit_s:.0f} s after SIGTERM.") from None
+        self._running.close()
+        self.child = self._running = None
+
+
+class Throwaway(Fleet):
+    """A fleet of our own, whose servers can be killed and started again."""
+
+    def __init__(self, http: Http, shape: Shape, folder: Path) -> None:
+        queen, *ports = free_ports(1 + 2 * len(shape.hives))
+        url = f"http://127.0.0.1:{queen}"
+        hives = dict(zip(shape.hives, ports[::2], strict=True))
+        super().__init__(http, url, {name: f"http://127.0.0.1:{p}" for name, p in hives.items()})
+        self.folder = folder
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("RBEE_")}
+        queen_settings = {"queue_limit": str(shape.queue_limit), "drain_s": str(DRAIN_S)}
+        env = {**kept, **_settings(QueenConfig, queen_settings)}
+        flags = ["--role", "queen", "--port", str(queen)]
+        self.members = {QUEEN: Member(QUEEN, flags, folder / QUEEN, env)}
+        for (name, port), workers in zip(hives.items(), ports[1::2], strict=True):
+            env = {**kept, **_settings(HiveConfig, {**HIVE_SETTINGS, "worker_port": str(workers)})}
+            flags = ["--role", "hive", "--id", name, "--port", str(port), "--queen", url]
+            flags += ["--slots", str(shape.slots)]
+            self.members[name] = Member(name, flags, folder / name, env)
+
+    async def start(self, name: str) -> None:
+        await anyio.to_thread.run_sync(self.members[name].start)
+
+    async def kill(self, name: str) -> None:
+        await anyio.to_thread.run_sync(self.members[name].kill)
+
+    async def stop(self, name: str) -> None:
+        await anyio.to_thread.run_sync(self.members[name].stop)
+
+    def pids(self) -> dict[str, int]:
+        children = {name: m.child.pid for name, m in self.members.items() if m.child is not None}
+        return {**children, **super().pids()}
+
+    def strays(self) -> list[psutil.Process]:
+        """Every process of this fleet that runs, whoever started it."""
+        return [process for process in psutil.process_iter() if _lives_in(process, self.folder)]
+
+    def end(self) -> None:
+        """Everything, at once and for good."""
+        found = self.strays()
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        for member in self.members.values():
+            member.kill()
+        psutil.wait_procs(found, STOP_S)
+
+
+def _settings(
+    kind: type[HiveConfig] | type[QueenConfig], wanted: Mapping[str, str]
+) -> dict[str, str]:
+    """Settings as environment, those that this rbee has."""
+    known = kind.__struct_fields__
+    return {f"RBEE_{key.upper()}": value for key, value in wanted.items() if key in known}
+
+
+def _lives_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        home = process.environ().get("RBEE_HOME", "")
+        return Path(home).is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, OSError):
+        return False  # somebody else's, or it ended this moment
+
+
+@asynccontextmanager
+async def throwaway(http: Http, shape: Shape) -> AsyncIterator[Throwaway]:
+    """A whole fleet with a worker on each hive, until the context is left, however it is left."""
+    with tempfile.TemporaryDirectory(prefix="rbee-chaos-") as folder:
+        fleet = Throwaway(http, shape, Path(folder))
+        try:
+            async with anyio.create_task_group() as group:
+                for name in fleet.members:
+                    group.start_soon(fleet.start, name)
+            await fleet.whole()
+            yield fleet
+        finally:
+            fleet.end()

@@ -1,0 +1,124 @@
+"""What a scenario led to, and the row that is made of it. Pure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rbee.keeper.chaos.compare import Loss, compare
+from rbee.keeper.chaos.heard import Heard, pause_s
+from rbee.keeper.chaos.plan import Reference
+
+
+@dataclass
+class Strike:
+    """Something that was done to the fleet."""
+
+    what: str
+    at: float
+    victim: Heard | None = None
+    """The answer that it was aimed at."""
+    standstill_s: float | None = None
+    """How long that answer stood still; None: it never went on, or had ended."""
+    wrong: list[str] = field(default_factory=list)
+    """What was not as promised, as the act itself saw it."""
+
+
+@dataclass
+class Flood:
+    """What was measured of more requests than can be answered."""
+
+    refused_s: list[float] = field(default_factory=list)
+    """How long each refusal took."""
+    without_when: int = 0
+    """Refusals that did not say when to come back."""
+    peak: float = 0.0
+    """Tokens a second of requests that finished, with just as many as there is room for."""
+    goodput: float = 0.0
+    """The same under the flood."""
+
+
+@dataclass
+class Outcome:
+    """Everything that was observed, by whoever ran the scenario."""
+
+    wanted: int
+    heard: list[Heard] = field(default_factory=list)
+    strikes: list[Strike] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    """Promises not kept that belong to no single strike."""
+    grown: dict[str, float] = field(default_factory=dict)
+    """By process: its memory at the end, over what it was early on."""
+    flood: Flood | None = None
+    recoveries_s: list[float] = field(default_factory=list)
+    """Of scenarios whose recovery is not that of an answer."""
+    losses: list[Loss] = field(default_factory=list)
+    """One for each answer that ended well."""
+
+    def judge(self, references: Mapping[str, Reference], parses: Mapping[str, bool]) -> None:
+        """Compare every answer that ended well with the undisturbed one."""
+        self.losses = [
+            compare(heard, references[heard.ask], parses[heard.ask])
+            for heard in self.heard
+            if not heard.code and heard.ask in references
+        ]
+
+    @property
+    def failed(self) -> list[Heard]:
+        return [heard for heard in self.heard if heard.code]
+
+    @property
+    def standstills_s(self) -> list[float]:
+        stops = [s.standstill_s for s in self.strikes if s.standstill_s is not None]
+        return self.recoveries_s or stops
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; times in milliseconds, null where there is nothing to tell."""
+
+    scenario: str
+    events: int
+    requests: int
+    failed: int
+    lost: int
+    repeated: int
+    differing: int
+    """Answers whose text is another one without being lost or repeated."""
+    pause_p99_ms: float | None
+    recovery_ms: float | None
+    recovery_p99_ms: float | None
+    passed: bool
+    why: tuple[str, ...]
+    """Why not."""
+
+
+def row(name: str, outcome: Outcome, reasons: Sequence[str]) -> Row:
+    """The row of a scenario whose checks found `reasons` to fail."""
+    pauses = [pause_s(heard) for heard in outcome.heard if len(heard.pieces) > 1]
+    stops = outcome.standstills_s
+    return Row(
+        scenario=name,
+        events=len(outcome.strikes) or len(outcome.recoveries_s),
+        requests=len(outcome.heard),
+        failed=len(outcome.failed),
+        lost=sum(loss.lost for loss in outcome.losses),
+        repeated=sum(loss.repeated for loss in outcome.losses),
+        differing=sum(1 for loss in outcome.losses if loss.differs),
+        pause_p99_ms=_ms(p99(pauses)) if pauses else None,
+        recovery_ms=_ms(statistics.median(stops)) if stops else None,
+        recovery_p99_ms=_ms(p99(stops)) if stops else None,
+        passed=not reasons,
+        why=tuple(reasons),
+    )
+
+
+def p99(values: Sequence[float]) -> float:
+    """The smallest value that 99 of 100 do not exceed; of fewer than a hundred the largest."""
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1]
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1_000, 1)

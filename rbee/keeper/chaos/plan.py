@@ -1,0 +1,96 @@
+"""What a scenario is: a fleet, a load, what happens to it, and what must be true then. Data only.
+
+The scenarios themselves are in `scenarios`; what the names of acts and checks mean is in `acts` and
+`checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Way = Literal["rounds", "steady", "flood", "slow", "cancel"]
+"""`rounds`: some streams, one act among them, until all have ended; and again. `steady`: streams
+without end while acts follow one another. The others are a scenario's own."""
+Act = Literal[
+    "kill-worker",
+    "stop-worker",
+    "drain-worker",
+    "poison",
+    "kill-queen",
+    "kill-hive",
+    "lose-hive",
+    "replace-hives",
+    "replace-queen",
+]
+Check = Literal["finished", "same", "moved", "stayed", "quick", "refused", "flat", "hit"]
+Door = Literal["sdk", "blocking", "chat", "completions"]
+"""How a client asks: the SDK (awaiting or not), or OpenAI's dialect over plain HTTP."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A throw-away fleet: one queen, some hives, a worker on each."""
+
+    hives: tuple[str, ...] = ("a", "b")
+    slots: int = 4
+    queue_limit: int = 256
+
+
+@dataclass(frozen=True)
+class Load:
+    """`width` streams at a time, of the requests that came in by one of `doors`."""
+
+    width: int = 4
+    doors: tuple[Door, ...] = ("sdk", "chat", "completions")
+    patience_s: float = 0.0
+    """How long a client asks again that was turned away before anything had begun: nobody there, or
+    not now (429, 503). 0: that is a failure."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One line of the table."""
+
+    name: str
+    what: str
+    n: int
+    """How often it happens, unless told otherwise."""
+    acts: tuple[Act, ...] = ()
+    checks: tuple[Check, ...] = ("finished", "same")
+    way: Way = "rounds"
+    load: Load = Load()
+    shape: Shape = Shape()
+    alone: str = ""
+    """Why it is only done to a throw-away fleet; empty: a person's own may have it as well."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One round, as drawn from the seed."""
+
+    asks: tuple[str, ...]
+    """The names of the requests, one a stream."""
+    victim: int
+    """The stream that the act waits for and aims at."""
+    share: float
+    """How much of its answer the victim shall have heard by then."""
+    salt: int
+    """A number of this round's own."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a request answers when nothing happens."""
+
+    texts: tuple[str, ...]
+    """One for each choice."""
+    pieces: int
+    """Parts in which the text came."""
+    tokens: tuple[int, ...] = ()
+    """How many tokens each choice has, where the dialect tells."""
+    ends: Mapping[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    """By choice: (tokens, characters) said by the end of each piece."""
+    scored: int = 0
+    """Tokens that came with their log probability."""

@@ -1,0 +1,134 @@
+"""Streams, and something that happens in the middle of one of them: round after round, or without
+a break."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+
+import anyio
+
+from rbee.errors import Upstream
+from rbee.keeper.chaos.acts import ACTS
+from rbee.keeper.chaos.asks import Ask
+from rbee.keeper.chaos.compare import compare, reference_of
+from rbee.keeper.chaos.doors import Doors
+from rbee.keeper.chaos.draw import after, turns
+from rbee.keeper.chaos.fleet import Fleet
+from rbee.keeper.chaos.heard import Heard, standstill_s
+from rbee.keeper.chaos.outcome import Outcome
+from rbee.keeper.chaos.plan import Act, Reference, Scenario, Turn
+
+ROUND_S = 180.0
+BESIDE = 4
+STEADY_S = 3.0
+"""Streams run so long before the first act, between acts, and after the last."""
+
+
+class Stage:
+    """What a scenario is played on."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        doors: Doors,
+        asks: Mapping[str, Ask],
+        references: Mapping[str, Reference],
+    ) -> None:
+        self.fleet = fleet
+        self.doors = doors
+        self.asks = asks
+        """Those whose undisturbed answer is known."""
+        self.references = references
+
+
+async def rounds(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: Outcome) -> None:
+    """Until it has happened `n` times in the middle of an answer, with half as many rounds again
+    for those in which it came too late."""
+    deck = list(stage.asks.values())
+    for turn in itertools.islice(turns(scenario, seed, deck), n + n // 2 + 1):
+        if len(outcome.strikes) >= n:
+            return
+        with anyio.fail_after(ROUND_S):
+            await _round(scenario, stage, turn, outcome)
+            await stage.fleet.whole()
+
+
+async def _round(scenario: Scenario, stage: Stage, turn: Turn, outcome: Outcome) -> None:
+    heard = [Heard(name) for name in turn.asks]
+    outcome.heard += heard
+    (act,) = scenario.acts
+    async with anyio.create_task_group() as group:
+        for one in heard:
+            ask = stage.asks[one.ask]
+            group.start_soon(stage.doors.listen, ask, one, scenario.load.patience_s)
+        victim = heard[turn.victim]
+        await victim.reaches(after(turn, stage.references[victim.ask].pieces))
+        strike = await ACTS[act](stage.fleet, victim, turn.salt)
+    if strike is not None:
+        strike.victim = victim
+        strike.standstill_s = None if victim.code else standstill_s(victim, strike.at)
+        outcome.strikes.append(strike)
+
+
+async def steady(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: Outcome) -> None:
+    """The acts, one after another, `n` times over, while streams follow streams."""
+    enough = anyio.Event()
+    async with anyio.create_task_group() as group:
+        for number in range(scenario.load.width):
+            group.start_soon(keep_asking, scenario, stage, seed + number, enough, outcome)
+        try:
+            await anyio.sleep(STEADY_S)
+            for act in scenario.acts * n:
+                await _during(act, stage, outcome)
+                await anyio.sleep(STEADY_S)
+        finally:
+            enough.set()
+
+
+async def _during(act: Act, stage: Stage, outcome: Outcome) -> None:
+    began = time.monotonic()
+    strike = await ACTS[act](stage.fleet, Heard("nobody"), 0)
+    if strike is None:
+        return
+    ended = time.monotonic()
+    outcome.strikes.append(strike)
+    live = [h for h in outcome.heard if h.began < ended and not h.code and h.ended > began]
+    stops = [stop for h in live if (stop := standstill_s(h, began)) is not None]
+    strike.standstill_s = max(stops, default=None)
+
+
+async def keep_asking(
+    scenario: Scenario, stage: Stage, seed: int, enough: anyio.Event, outcome: Outcome
+) -> None:
+    for turn in turns(scenario, seed, list(stage.asks.values())):
+        if enough.is_set():
+            return
+        heard = Heard(turn.asks[turn.victim])
+        outcome.heard.append(heard)
+        await stage.doors.listen(stage.asks[heard.ask], heard, scenario.load.patience_s)
+        if heard.code:
+            await anyio.sleep(0.5)  # a fleet that fails at once is not asked in a tight loop
+
+
+async def undisturbed(asks: Sequence[Ask], doors: Doors) -> dict[str, Reference]:
+    """What each request answers when nothing happens. It is asked alone, and then beside others:
+    one that says something else then could tell nothing, and is left out."""
+    found: dict[str, Reference] = {}
+    for ask in asks:
+        heard = await doors.ask(ask)
+        if heard.code:
+            raise Upstream(f"{ask.name} failed before anything was done to it: {heard.message}")
+        found[ask.name] = reference_of(heard)
+
+    async def again(ask: Ask) -> None:
+        heard = await doors.ask(ask)
+        if heard.code or not compare(heard, found[ask.name], ask.parses).none:
+            del found[ask.name]
+
+    for first in range(0, len(asks), BESIDE):
+        async with anyio.create_task_group() as group:
+            for ask in asks[first : first + BESIDE]:
+                group.start_soon(again, ask)
+    return found

@@ -1,0 +1,105 @@
+"""The scenarios, by name: what `rbee chaos` can do to a fleet. Data only."""
+
+from __future__ import annotations
+
+from rbee.keeper.chaos.plan import Load, Scenario, Shape
+
+AGAIN = "it starts processes again, and it knows how only those were started that it started itself"
+SDK = Load(doors=("sdk", "blocking"))
+"""Clients that attach again by themselves."""
+PATIENT = Load(patience_s=30.0)
+
+_ALL = (
+    Scenario(
+        "worker-kill",
+        "a worker is killed (-9) in the middle of an answer",
+        50,
+        ("kill-worker",),
+        ("finished", "same", "hit", "moved"),
+    ),
+    Scenario(
+        "queen-kill",
+        "the queen is killed (-9) in the middle of an answer, and started again",
+        20,
+        ("kill-queen",),
+        ("finished", "same", "hit", "stayed"),
+        load=SDK,
+        alone=AGAIN,
+    ),
+    Scenario(
+        "hive-kill-adopt",
+        "a hive is killed (-9) in the middle of an answer, and started again",
+        5,
+        ("kill-hive",),
+        ("finished", "same", "hit", "stayed"),
+        alone=AGAIN,
+    ),
+    Scenario(
+        "hive-kill-gone",
+        "a hive is killed (-9) and not started again: its workers go as well",
+        3,
+        ("lose-hive",),
+        ("finished", "same", "hit"),
+        alone=AGAIN,
+    ),
+    Scenario(
+        "worker-wedge",
+        "a worker stands still (SIGSTOP) in the middle of an answer",
+        5,
+        ("stop-worker",),
+        ("finished", "same", "hit", "moved", "quick"),
+    ),
+    Scenario(
+        "worker-drain",
+        "a worker is deleted with `--drain` in the middle of an answer",
+        5,
+        ("drain-worker",),
+        ("finished", "same", "hit"),
+    ),
+    Scenario(
+        "poison",
+        "a request kills every worker that reads it",
+        3,
+        ("poison",),
+        ("finished", "same", "hit"),
+    ),
+    Scenario(
+        "rolling-restart",
+        "every process is replaced under load: both hives, then the queen",
+        1,
+        ("replace-hives", "replace-queen"),
+        ("finished", "same"),
+        way="steady",
+        load=PATIENT,
+        alone=AGAIN,
+    ),
+    Scenario(
+        "overload",
+        "ten times as many requests as can be answered",
+        1,
+        (),
+        ("finished", "refused", "flat"),
+        way="flood",
+        load=Load(doors=("chat",)),
+        shape=Shape(queue_limit=16),
+    ),
+    Scenario(
+        "slow-reader",
+        "a reader takes the beginning of a long answer and nothing more",
+        2,
+        (),
+        ("finished", "same", "flat"),
+        way="slow",
+    ),
+    Scenario(
+        "cancel",
+        "requests are cancelled while queued, loading, in the prompt, decoding and paused",
+        3,
+        (),
+        ("finished",),
+        way="cancel",
+        load=Load(doors=("sdk",)),
+        alone="it fills every slot with requests that do not end",
+    ),
+)
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in _ALL}

@@ -1,0 +1,139 @@
+"""The schedule that a seed makes, the checks, and the table: all without a process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rbee.keeper.chaos import checks, table
+from rbee.keeper.chaos.acts import ACTS
+from rbee.keeper.chaos.asks import DECK, deck
+from rbee.keeper.chaos.compare import Loss
+from rbee.keeper.chaos.draw import after, turns
+from rbee.keeper.chaos.heard import Heard, Piece
+from rbee.keeper.chaos.outcome import Flood, Outcome, Row, Strike, p99, row
+from rbee.keeper.chaos.plan import Scenario, Turn
+from rbee.keeper.chaos.run import WAYS
+from rbee.keeper.chaos.scenarios import SCENARIOS
+
+KILL = SCENARIOS["worker-kill"]
+ROW = Row("some", 3, 12, 1, 0, 7, 2, 361.04, None, None, False, ("one reason", "and another"))
+
+
+def schedule(scenario: Scenario, seed: int, count: int = 20) -> list[Turn]:
+    return list(islice(turns(scenario, seed, deck(scenario.load.doors)), count))
+
+
+@given(st.integers(0, 2**31 - 1))
+def test_the_same_seed_makes_the_same_schedule(seed: int) -> None:
+    assert schedule(KILL, seed) == schedule(KILL, seed)
+    assert schedule(KILL, seed) != schedule(KILL, seed + 1)
+    assert schedule(KILL, seed) != schedule(SCENARIOS["worker-wedge"], seed)
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(2, 1_000))
+def test_a_victim_is_a_long_answer_and_is_hit_inside_of_it(seed: int, pieces: int) -> None:
+    long = {ask.name for ask in DECK if ask.long}
+    for turn in schedule(KILL, seed):
+        assert len(turn.asks) == KILL.load.width
+        assert turn.asks[turn.victim] in long
+        assert 1 <= after(turn, pieces) < pieces
+
+
+def test_every_kind_of_request_comes_up() -> None:
+    drawn = {ask for turn in schedule(KILL, 1, 200) for ask in turn.asks}
+    assert drawn == {ask.name for ask in deck(KILL.load.doors)}
+    assert len({ask.name for ask in DECK}) == len(DECK)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=lambda s: s.name)
+def test_a_scenario_names_only_what_there_is(scenario: Scenario) -> None:
+    assert scenario.way in WAYS
+    assert set(scenario.acts) <= set(ACTS)
+    assert set(scenario.checks) <= set(checks.CHECKS)
+    assert deck(scenario.load.doors) and scenario.n > 0
+    assert len(scenario.acts) == 1 or scenario.way != "rounds"
+
+
+def done(name: str = "sdk chat", **fields: object) -> Heard:
+    heard = Heard(name, ended=2.0, pieces=[Piece(0.0, 0, "a"), Piece(0.5, 0, "b")])
+    for key, value in fields.items():
+        setattr(heard, key, value)
+    return heard
+
+
+def good() -> Outcome:
+    made = Outcome(1, heard=[done(migrations=1), done("chat")], losses=[Loss(), Loss()])
+    made.strikes = [Strike("killed", 0.1, victim=made.heard[0], standstill_s=0.4)]
+    return made
+
+
+def test_a_good_outcome_passes_every_check_of_its_scenario() -> None:
+    assert checks.reasons(KILL, good()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "why"),
+    [
+        ("worker-kill", {"heard": []}, "nothing was asked"),
+        ("worker-kill", {"losses": [Loss(lost=3)]}, "3 characters lost, 0 repeated"),
+        ("worker-kill", {"losses": [Loss(differs="here")]}, "1 answers differ: here"),
+        ("worker-kill", {"strikes": []}, "only 0 of 1 came in the middle of an answer"),
+        ("worker-kill", {"wrong": ["broken off"]}, "broken off"),
+        ("worker-kill", {"heard": [done(code="worker_gone", message="It is gone.")]},
+         "1 of 1 failed (1 worker_gone): It is gone."),
+        ("worker-kill", {"strikes": [Strike("killed", 0.1, victim=done())]},
+         "1 answers whose worker was lost say that they never moved"),
+        ("queen-kill", {}, "1 answers moved although no worker was lost"),
+        ("worker-wedge", {"strikes": [Strike("s", 0.1, done(migrations=1), 8.0)]},
+         "an answer stood still for 8.0 s, not 7 s at most"),
+        ("slow-reader", {"grown": {"queen": 1.5}}, 
+         "the memory of queen grew to 1.50 of what it was"),
+        ("overload", {}, "nobody was refused: it was no overload"),
+        ("overload", {"flood": Flood([0.08], 0, 10.0, 10.0)},
+         "refusals took 80 ms (p99), not 50 at most"),
+        ("overload", {"flood": Flood([0.01], 2, 10.0, 10.0)}, "2 refusals without Retry-After"),
+        ("overload", {"flood": Flood([0.01], 0, 10.0, 9.0)}, "goodput fell to 90% of its peak"),
+        ("worker-kill", {"strikes": [Strike("k", 0.1, done(migrations=1), 0.1, ["a port"])]},
+         "a port"),
+    ],
+)  # fmt: skip
+def test_each_check_can_fail(name: str, harm: dict[str, object], why: str) -> None:
+    assert checks.reasons(SCENARIOS[name], replace(good(), **harm)) == [why]  # type: ignore[arg-type]
+
+
+def test_a_row_tells_what_was_measured() -> None:
+    made = row("worker-kill", good(), [])
+    assert made == Row("worker-kill", 1, 2, 0, 0, 0, 0, 500.0, 400.0, 400.0, True, ())
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=300))
+def test_p99_leaves_one_of_a_hundred_out(values: list[float]) -> None:
+    limit = p99(values)
+    assert sum(value > limit for value in values) <= len(values) // 100
+    assert limit in values
+
+
+def test_the_table_tells_every_reason_and_json_every_row(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert table.cells(ROW) == (
+        "some", "3", "12", "1", "0", "7", "2", "361 ms", "-", "-", "FAILED",
+    )  # fmt: skip
+    assert not table.show([ROW], 5, as_json=False)
+    shown = capsys.readouterr().out
+    assert "some: one reason" in shown and "some: and another" in shown and "seed 5" in shown
+    passed = replace(ROW, passed=True, why=())
+    assert table.show([passed], 5, as_json=True)
+    line = json.loads(capsys.readouterr().out)
+    assert line["scenario"] == "some" and line["seed"] == 5 and line["passed"] is True
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "-"), (0.4, "0 ms"), (12_340.0, "12.3 s")])
+def test_milliseconds_read_well(value: float | None, text: str) -> None:
+    assert table.milliseconds(value) == text
