@@ -157,18 +157,19 @@ export function tiles(box, facts) {
   );
 }
 
+/** A number stays on the line of its unit, here and below. */
 export function size(bytes) {
   let amount = bytes;
   for (const unit of ["B", "KiB", "MiB", "GiB"]) {
-    if (amount < 1024) return `${amount.toFixed(unit === "B" ? 0 : 1)} ${unit}`;
+    if (amount < 1024) return `${amount.toFixed(unit === "B" ? 0 : 1)}\u00a0${unit}`;
     amount /= 1024;
   }
-  return `${amount.toFixed(1)} TiB`;
+  return `${amount.toFixed(1)}\u00a0TiB`;
 }
 
 export function age(seconds) {
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
-  return `${Math.round(seconds / 86400)} d`;
+  if (seconds < 90) return `${Math.round(seconds)}\u00a0s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)}\u00a0min`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)}\u00a0h`;
+  return `${Math.round(seconds / 86400)}\u00a0d`;
 }
