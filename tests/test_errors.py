@@ -66,14 +66,21 @@ def same(got: RbeeError, sent: RbeeError) -> None:
 
 def test_the_envelope_is_openais() -> None:
     exc = from_code("model_not_found", "No model 'x' here.", hint="fetch it", path="$.model")
-    assert said(exc) | {"retry_after_s": 0} == {
+    assert said(exc) == {
         "code": "model_not_found",
         "message": "No model 'x' here.",
         "type": "invalid_request_error",
         "param": "model",
         "hint": "fetch it",
-        "retry_after_s": 0,
     }
+
+
+@pytest.mark.parametrize("wait", [0.0, 1.5])
+def test_a_wait_is_told_where_there_is_one(wait: float) -> None:
+    exc = RbeeError("It broke.", retry_after_s=wait)
+    event: dict[str, Any] = codec.plain(failed(exc))
+    for told in (said(exc), event):
+        assert told.get("retry_after_s") == (wait or None)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 // What the pages share. Text from servers only ever becomes text nodes, never markup.
 
 const DEADLINE_MS = 8000;
+const SHORT = 16;
 
 export const at = (id) => document.getElementById(id);
 
@@ -85,7 +86,7 @@ export function table(box, titles, rows, empty) {
   const body = box.querySelector("tbody") ?? head(box, titles);
   const old = new Map([...body.children].map((tr) => [tr.dataset.key, tr]));
   rows.forEach(({ key, cells }, place) => {
-    const tr = old.get(key) ?? row(key, cells.length);
+    const tr = old.get(key) ?? row(key, titles);
     old.delete(key);
     if (body.children[place] !== tr) body.insertBefore(tr, body.children[place] ?? null);
     cells.forEach((cell, i) => fill(tr.children[i], cell));
@@ -101,10 +102,15 @@ function head(box, titles) {
   return made.createTBody();
 }
 
-function row(key, count) {
+/** A cell knows its column's title: on a narrow screen there are no columns. */
+function row(key, titles) {
   const tr = el("tr");
   tr.dataset.key = key;
-  for (let i = 0; i < count; i++) tr.append(el("td"));
+  for (const title of titles) {
+    const td = el("td");
+    td.dataset.title = title;
+    tr.append(td);
+  }
   return tr;
 }
 
@@ -127,8 +133,15 @@ function fill(td, cell) {
     return;
   }
   const text = String(cell?.text ?? cell ?? "");
-  if (td.textContent !== text) td.textContent = text;
+  if (td.textContent !== text) td.replaceChildren(...jointed(text));
   td.className = cell?.className ?? "";
+}
+
+/** What is long may break at the joints of a name or an address, and nowhere else. */
+function jointed(text) {
+  if (text.length <= SHORT) return [text];
+  const parts = text.split(/(?<=[\/:_-])(?=\w)|(?=\.[A-Za-z])/);
+  return parts.flatMap((part, i) => (i ? [el("wbr"), part] : [part]));
 }
 
 const STATES = { ready: "good", failed: "bad", backoff: "bad", gone: "bad", stopped: "bad" };
@@ -144,18 +157,19 @@ export function tiles(box, facts) {
   );
 }
 
+/** A number stays on the line of its unit, here and below. */
 export function size(bytes) {
   let amount = bytes;
   for (const unit of ["B", "KiB", "MiB", "GiB"]) {
-    if (amount < 1024) return `${amount.toFixed(unit === "B" ? 0 : 1)} ${unit}`;
+    if (amount < 1024) return `${amount.toFixed(unit === "B" ? 0 : 1)}\u00a0${unit}`;
     amount /= 1024;
   }
-  return `${amount.toFixed(1)} TiB`;
+  return `${amount.toFixed(1)}\u00a0TiB`;
 }
 
 export function age(seconds) {
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
-  return `${Math.round(seconds / 86400)} d`;
+  if (seconds < 90) return `${Math.round(seconds)}\u00a0s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)}\u00a0min`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)}\u00a0h`;
+  return `${Math.round(seconds / 86400)}\u00a0d`;
 }

@@ -20,7 +20,7 @@ def problem(exc: RbeeError) -> Problem:
         type=_openai_type(exc),
         param=exc.path.removeprefix("$.") or None,  # `$[0]`, in a body that is a list, stays
         hint=exc.hint,
-        retry_after_s=exc.retry_after_s,
+        **_wait(exc),
     )
 
 
@@ -37,8 +37,14 @@ def failed(exc: RbeeError) -> Failed:
         message=exc.message,
         hint=exc.hint,
         path=exc.path,
-        retry_after_s=exc.retry_after_s,
+        **_wait(exc),
     )
+
+
+def _wait(exc: RbeeError) -> dict[str, float]:
+    """How long, where there is something to wait for. A 0.0 of our own would be told: a default is
+    left out by its identity."""
+    return {"retry_after_s": exc.retry_after_s} if exc.retry_after_s else {}
 
 
 def from_failed(event: Failed) -> RbeeError:

@@ -30,9 +30,9 @@ def guide() -> LLTokenizer:
     return vocabulary().guide
 
 
-def allowed(constraint: Constraint) -> list[int]:
-    """The tokens that may come next."""
-    row = np.zeros(vocabulary().size, np.float32)
+def allowed(constraint: Constraint, size: int = 0) -> list[int]:
+    """The tokens that may come next; `size` is that of another vocabulary than `bee`'s."""
+    row = np.zeros(size or vocabulary().size, np.float32)
     constraint.apply(row)
     return [int(token) for token in np.flatnonzero(row == 0)]
 
@@ -57,4 +57,7 @@ def follows(constraint: Constraint, *parts: str | int) -> bool:
 
 def whole(constraint: Constraint, *parts: str | int) -> bool:
     """Whether the parts are a whole answer."""
-    return follows(constraint, *parts) and constraint.accepting
+    ended = vocabulary().is_end
+    return follows(constraint, *parts) and (
+        constraint.complete or any(map(ended, allowed(constraint)))
+    )

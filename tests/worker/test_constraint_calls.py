@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rbee.contracts.chat import FunctionSpec, Tool
 from rbee.worker.engine.constraint import of_auto_tools, of_tools
+from rbee.worker.reading import reader_of
 from rbee.worker.tools.forms import HERMES, LLAMA3, MISTRAL, MISTRAL_ARGS, ToolForm
-from tests.worker.guides import CALL, CALL_END, allowed, follows, guide, said, vocabulary, whole
+from tests.worker.guides import CALL, CALL_END, allowed, follows, guide, vocabulary, whole
+from tests.worker.test_constraint_walks import check, thing
 
 WEATHER = {
     "type": "object",
@@ -150,30 +153,35 @@ def test_the_answer_ends_with_its_only_call() -> None:
     assert constraint.complete or all(map(vocabulary().is_end, allowed(constraint)))
 
 
-@settings(max_examples=20, deadline=None)
+ARGUMENTS: list[dict[str, Any]] = [
+    {"type": "integer"},
+    {"enum": ["a", "<tool_call>", "</tool_call>", '"}]', "[TOOL_CALLS]", "; {"]},
+    {"type": "string", "maxLength": 6},
+]
+SPELLED = {CALL: b"<tool_call>", CALL_END: b"</tool_call>"}
+
+
+@pytest.mark.parametrize("form", [HERMES, LLAMA3, MISTRAL, MISTRAL_ARGS], ids=lambda f: f.name)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32), several=st.booleans())
-def test_random_calls_can_be_read(seed: int, several: bool) -> None:
+def test_random_forced_calls_are_read_as_calls(form: ToolForm, seed: int, several: bool) -> None:
+    """Whatever the model says: calls that fit come out, and no text beside them."""
     draw, tokens = random.Random(seed), list[int]()
     tools = [
-        Tool(
-            FunctionSpec(
-                f"f{n}",
-                parameters={
-                    "properties": {"x": kind},
-                    "required": ["x"],
-                    "additionalProperties": False,
-                },
-            )
-        )
-        for n, kind in enumerate([{"type": "integer"}, {"enum": ["a", "b"]}, {"type": "boolean"}])
+        Tool(FunctionSpec(f"f{n}", parameters=thing({"x": kind})))
+        for n, kind in enumerate(ARGUMENTS)
     ]
-    constraint = of_tools(guide(), tools, HERMES, several=several)
-    while not constraint.complete and len(tokens) < 400:
+    constraint = of_tools(guide(), tools, form, several=several)
+    while not constraint.complete and len(tokens) < 1_000:
         tokens.append(draw.choice(allowed(constraint)))
         constraint.accept(tokens[-1])
-    marks = {CALL: "<<", CALL_END: ">>"}
-    text = "".join(marks.get(t) or said([t]) for t in tokens if not vocabulary().is_end(t))
-    calls = [json.loads(part.partition(">>")[0]) for part in text.split("<<")[1:]]
-    assert calls and constraint.failure == ""
+    assume(constraint.complete)
+    assert constraint.failure == ""
+    text = b"".join(SPELLED.get(t) or vocabulary().piece(t) for t in tokens).decode()
+    names = {tool.function.name: tool.function.parameters for tool in tools}
+    words, calls = reader_of(form, frozenset(names)).feed(text, final=True)
+    assert calls and not words.strip(), text
     assert several or len(calls) == 1
-    assert all(set(call["arguments"]) == {"x"} for call in calls)
+    for call in calls:
+        schema = names[call.function.name]
+        check(json.loads(call.function.arguments), schema, schema or {})

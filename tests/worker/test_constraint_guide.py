@@ -16,6 +16,7 @@ from rbee.worker.engine.constraint import of_schema, of_tools
 from rbee.worker.engine.llama import loading
 from rbee.worker.engine.llama.vocabulary import LlamaVocabulary
 from rbee.worker.tools.forms import MISTRAL
+from tests.worker.guides import allowed
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 CONTROL = ["<s>", "</s>", "[TOOL_CALLS]"]
@@ -78,12 +79,17 @@ def test_text_is_cut_without_a_space_before_it(guide: LLTokenizer, text: str) ->
     assert not any(map(guide.is_special_token, tokens))
 
 
-def test_forced_text_is_the_text(guide: LLTokenizer) -> None:
-    forced = of_schema(guide, {"enum": ["the <tool_call>"]}).forced()
-    assert guide.decode_str(forced) == '"the <tool_call>"'
+@pytest.mark.parametrize("way", [0, -1])
+def test_forced_text_is_the_text(guide: LLTokenizer, way: int) -> None:
+    """However it is cut into tokens."""
+    constraint, tokens = of_schema(guide, {"enum": ["the <tool_call>"]}), list[int]()
+    while not constraint.complete:
+        tokens.append(allowed(constraint, guide.vocab_size)[way])
+        constraint.accept(tokens[-1])
+    assert guide.decode_str(tokens) == '"the <tool_call>"'
 
 
 def test_a_mark_that_is_a_control_token_is_demanded_as_one(guide: LLTokenizer) -> None:
     constraint = of_tools(guide, [Tool(FunctionSpec("the"))], MISTRAL, several=False)
-    [opening] = constraint.forced()
+    [opening] = allowed(constraint, guide.vocab_size)
     assert guide.is_special_token(opening) and guide.decode_str([opening]) == "[TOOL_CALLS]"

@@ -81,18 +81,6 @@ def test_no_answer_gets_lost_in_white_space(seed: int) -> None:
     assert not re.search(r"\s{36}", outside)
 
 
-@settings(max_examples=8, deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_forced_tokens_never_differ_from_the_mask(seed: int) -> None:
-    draw, constraint = random.Random(seed), of_schema(guide(), SCHEMAS["array"])
-    for _ in range(150):
-        if constraint.complete:
-            break
-        forced, options = constraint.forced(), allowed(constraint)
-        assert not forced or options == forced[:1]
-        constraint.accept(draw.choice(options))
-
-
 def walk(constraint: Constraint, seed: int, limit: int) -> tuple[list[int], Constraint]:
     """Tokens up to the model's end token, without it."""
     draw, tokens = random.Random(seed), list[int]()

@@ -2,12 +2,13 @@
 
 Every kind of request takes its turn, eight at a time: streamed and whole, left in the middle,
 several choices, several salts, forms that must be compiled. What a first thousand leaves behind
-(caches and allocators that fill up) is what the others may have too. The default run is a tenth of
-it: `SOAK_REQUESTS=10000 pytest tests/worker/test_soak.py` is the promise itself.
+(caches and allocators that fill up) is what the others may have too. Some 80 seconds of one core;
+`SOAK_REQUESTS=100000 pytest tests/worker/test_soak.py` sends as many.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -24,11 +25,11 @@ from tests.http import ask, listening
 from tests.processes import Started
 from tests.worker.bees import endless, infer, request, serving, status, until
 
-REQUESTS = int(os.environ.get("SOAK_REQUESTS", "1000"))
-WARM_UP = 1_000 if REQUESTS >= 10_000 else 400
+REQUESTS = int(os.environ.get("SOAK_REQUESTS", "10000"))
+WARM_UP = REQUESTS // 10
 AT_ONCE = 8
 SLOTS = 4
-GROWTH_BYTES = 30 * 1024 * 1024
+GROWTH_BYTES = 10 * 1024 * 1024
 CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 12}}}
 LOOK_UP = {"type": "function", "function": {"name": "look_up", "parameters": CITY}}
 
@@ -86,8 +87,10 @@ class Visitor:
         return 1
 
     def whole(self, number: int) -> None:
-        found = self._asked("Hello", cache_salt=f"salt {number % 5}", n=1 + number // 8 % 3)
-        assert {c["text"] for c in found["choices"]} == {known.GREETING}
+        fields: dict[str, Any] = {"cache_salt": f"salt {number % 5}", "n": 1 + number // 8 % 3}
+        found = self._asked("Hello", max_tokens=6, **fields)
+        assert all(known.GREETING.startswith(c["text"]) for c in found["choices"])
+        assert all(c["text"] for c in found["choices"])
 
     def streamed(self, number: int) -> None:
         body = request(prompt=f"{number} bees", max_tokens=8, temperature=1, ignore_eos=True)
@@ -103,16 +106,15 @@ class Visitor:
                 next(events)
 
     def chosen(self, number: int) -> None:
-        fields: dict[str, Any] = {"temperature": 1, "seed": number, "top_p": 0.9, "max_tokens": 6}
+        fields: dict[str, Any] = {"temperature": 1, "seed": number, "top_p": 0.9, "max_tokens": 4}
         found = self._asked("Tell me a story.", n=3, cache_salt=str(number), **fields)
         assert len(found["choices"]) == 3
 
     def constrained(self, number: int) -> None:
         """Every schema is another one: nothing may be kept of them all."""
-        words = {"enum": [f"word {number}", "bee"]}
-        schema = {"type": "object", "properties": {"said": words}, "required": ["said"]}
-        found = self._asked("Say something.", json_schema=schema, max_tokens=40)
-        assert found["choices"][0]["text"].startswith("{")
+        words = [f"word {number}", "bee"]
+        found = self._asked("Say something.", json_schema={"enum": words}, max_tokens=40)
+        assert json.loads(found["choices"][0]["text"]) in words
 
     def called(self, number: int) -> None:
         fields = {"tools": [LOOK_UP], "tool_choice": "required", "parallel_tool_calls": False}
@@ -132,7 +134,7 @@ class Visitor:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3_600)
+@pytest.mark.timeout(600 * max(1, REQUESTS // 10_000))
 @pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is Linux's")
 def test_ten_thousand_requests_leave_nothing_behind() -> None:
     with serving(slots=SLOTS) as worker, ThreadPoolExecutor(AT_ONCE) as visitors:

@@ -48,16 +48,12 @@ class Constraint:
         self._matcher = matcher
         self._mask = allocate_token_bitmask(1, size)
 
-    def clone(self) -> Constraint:
-        """A copy that stands where this one stands; nothing is compiled again."""
+    def fresh(self) -> Constraint:
+        """A copy for another choice, made before the first token; nothing is compiled again."""
         made = copy.copy(self)
         made._matcher = self._matcher.deep_copy()
         made._mask = self._mask.copy()
         return made
-
-    def fresh(self) -> Constraint:
-        """A copy for another choice, made before the first token."""
-        return self.clone()
 
     def apply(self, row: Row) -> None:
         """Make what is forbidden impossible, in place."""
@@ -70,12 +66,6 @@ class Constraint:
     def accept(self, token: int) -> None:
         self._matcher.consume_token(token)
 
-    def forced(self) -> list[int]:
-        """The tokens that must come next, as the model's own tokenizer would cut them: the mask at
-        each of them allows nothing else. What could join with text yet unknown is left out, so the
-        list may be empty although a character is certain. Changes nothing."""
-        return [] if self.complete else list(self._matcher.compute_ff_tokens())
-
     @property
     def failure(self) -> str:
         """Why the text no longer fits (llguidance gave up); empty while all is well."""
@@ -85,8 +75,3 @@ class Constraint:
     def complete(self) -> bool:
         """Nothing can follow any more; also so after a failure."""
         return bool(self._matcher.is_stopped())
-
-    @property
-    def accepting(self) -> bool:
-        """Whether the answer may end here."""
-        return bool(self._matcher.is_accepting())
