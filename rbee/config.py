@@ -72,8 +72,8 @@ class QueenConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True)
     jobs_kept: Count = 256
     jobs_kept_s: Duration = 600.0
     orphan_grace_s: Duration = 30.0
-    """How long an answer waits for somebody to come back: when its queen is gone, or the reader of
-    a client that says when it leaves. Other clients cancel by closing."""
+    """How long an answer waits for somebody to come back: a worker that can go on with it, the next
+    queen, or the reader of a client that says when it leaves. Other clients cancel by closing."""
 
 
 class HiveConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True):

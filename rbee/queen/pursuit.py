@@ -1,12 +1,19 @@
-"""Sees one answer through: a lease, the relay, and again while `attempts` allows it."""
+"""Sees one answer through: a lease, the relay, and again while `attempts` allows it.
+
+1. An answer that was begun goes on elsewhere. While nobody can go on with it (its hive is being
+   started again, its model loaded) it waits for `patience_s`.
+2. One that had not said anything fails with what the dispatch says.
+3. When the client leaves, the worker is told so; when this queen ends, it is not: the next one will
+   attach to what it writes.
+"""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Awaitable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -14,9 +21,9 @@ from rbee.contracts.chat import ImagePart
 from rbee.contracts.events import Done, Moved
 from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
-from rbee.errors import Overloaded, WorkerGone
+from rbee.errors import BadRequest, Overloaded, RbeeError, WorkerGone
 from rbee.queen.attempts import Attempts
-from rbee.queen.budget import Budget
+from rbee.queen.budget import Budget, pause_s
 from rbee.queen.dispatch import Dispatch
 from rbee.queen.lease import Lease
 from rbee.queen.metrics import Metrics
@@ -29,13 +36,14 @@ from rbee.wire.jobs import Job
 class Pursuit:
     """Owns the memory of poisonous requests and the budget of retries."""
 
-    def __init__(self, dispatch: Dispatch, metrics: Metrics) -> None:
-        self._dispatch = dispatch
-        self._metrics = metrics
+    def __init__(self, dispatch: Dispatch, metrics: Metrics, patience_s: float) -> None:
+        self.dispatch = dispatch
+        self.metrics = metrics
+        self.patience_s = patience_s
+        self.leaving = False
+        """This queen ends."""
         self._quarantine = Quarantine()
         self._budget = Budget()
-        self.leaving = False
-        """This queen ends: what is being written is left to its worker, for the next one."""
 
     async def finish(
         self,
@@ -49,91 +57,112 @@ class Pursuit:
         already. Raises what the request itself has deserved, and the last loss when it is given up.
         """
         attempts = Attempts(infer, self._quarantine, self._budget, time.monotonic())
-        while True:
-            attempts.check(time.monotonic())
-            where = self._lease(relay, infer, job, ends, attempts, writing)
-            ended = await self._attempt(relay, where, ends, attach=writing is not None)
-            if isinstance(ended, Done):
-                attempts.over(time.monotonic())
-                return ended
-            writing = None
-            await self._go_on(relay, job, attempts, ended)
+        return await _Chase(self, relay, infer, job, ends, attempts).run(writing)
 
-    def _lease(
-        self,
-        relay: Relay,
-        infer: Infer,
-        job: Job,
-        ends: float | None,
-        attempts: Attempts,
-        writing: WorkerBeat | None,
-    ) -> AbstractAsyncContextManager[Lease]:
-        if writing is not None:
-            return self._dispatch.hold(writing)
-        need = need_of(infer)
-        if relay.begun:
-            need = replace(need, sha256=relay.sha256, context=relay.length + 1)
-        return self._dispatch.lease(
+
+@dataclass(eq=False)
+class _Chase:
+    """One answer's."""
+
+    of: Pursuit
+    relay: Relay
+    infer: Infer
+    job: Job
+    ends: float | None
+    attempts: Attempts
+
+    async def run(self, writing: WorkerBeat | None) -> Done:
+        while True:
+            self.attempts.check(time.monotonic())
+            async with AsyncExitStack() as held:
+                if writing is not None:
+                    lease = await held.enter_async_context(self.of.dispatch.hold(writing))
+                else:
+                    lease = await self._leased(held)
+                done = await self._attempt(lease, attach=writing is not None)
+            if done is not None:
+                self.attempts.over(time.monotonic())
+                return done
+            writing = None
+            await self._go_on(lease)
+
+    async def _leased(self, held: AsyncExitStack) -> Lease:
+        """A worker; for an answer that was begun, as soon as there is one again."""
+        gives_up, tries = time.monotonic() + self.of.patience_s, 0
+        while True:
+            try:
+                return await held.enter_async_context(self._lease())
+            except RbeeError as exc:
+                if not self.relay.begun or isinstance(exc, BadRequest):
+                    raise
+                if time.monotonic() >= gives_up:
+                    raise WorkerGone(
+                        f"Its worker was lost, and none can go on: {exc.message}", hint=exc.hint
+                    ) from exc
+            tries += 1
+            await anyio.sleep(pause_s(tries, random.random()))
+
+    def _lease(self) -> AbstractAsyncContextManager[Lease]:
+        need = need_of(self.infer)
+        if self.relay.begun:
+            need = replace(need, sha256=self.relay.sha256, context=self.relay.length + 1)
+        return self.of.dispatch.lease(
             need,
-            job.emit,
-            infer.priority,
-            deadline_s=None if ends is None else max(0.0, ends - time.monotonic()),
-            suspect=attempts.suspect,
-            again=attempts.again,
+            self.job.emit,
+            self.infer.priority,
+            deadline_s=None if self.ends is None else max(0.0, self.ends - time.monotonic()),
+            suspect=self.attempts.suspect,
+            again=self.attempts.again,
         )
 
-    async def _attempt(
-        self,
-        relay: Relay,
-        where: AbstractAsyncContextManager[Lease],
-        ends: float | None,
-        *,
-        attach: bool,
-    ) -> Done | Lease:
-        """The end of the answer, or a lease that was lost or declined."""
-        async with where as lease:
-            worker = lease.worker
-            relay.meet(worker, lease.progressed, trial=lease.on_trial)
-            with lease.scope:
-                try:
-                    writing = relay.attach(worker) if attach else relay.run(worker, _left_ms(ends))
-                    return await self._unless_unwanted(writing, relay, lease)
-                except WorkerGone as exc:
-                    self._dispatch.broke(lease, exc.message, crash=relay.reached)
-                except Overloaded:
-                    self._dispatch.declined(lease)
-            return lease
+    async def _attempt(self, lease: Lease, *, attach: bool) -> Done | None:
+        """The end of the answer; None when the lease was lost, or declined."""
+        relay, worker = self.relay, lease.worker
+        relay.meet(worker, lease.progressed, trial=lease.on_trial)
+        with lease.scope:
+            try:
+                writing = relay.attach(worker) if attach else relay.run(worker, self._left_ms())
+                return await self._unless_unwanted(writing, lease)
+            except WorkerGone as exc:
+                self.of.dispatch.broke(lease, exc.message, crash=relay.reached)
+            except Overloaded:
+                self.of.dispatch.declined(lease)
+        return None
 
-    async def _unless_unwanted(self, writing: Awaitable[Done], relay: Relay, lease: Lease) -> Done:
+    async def _unless_unwanted(self, writing: Awaitable[Done], lease: Lease) -> Done:
         """When the client leaves, or the deadline passes, the worker is told: its slot is free."""
         try:
             return await writing
         except anyio.get_cancelled_exc_class():
-            if not lease.lost and not self.leaving:
-                await relay.cancel(lease.worker)
+            if not lease.lost and not self.of.leaving:
+                await self.relay.cancel(lease.worker)
             raise
 
-    async def _go_on(self, relay: Relay, job: Job, attempts: Attempts, ended: Lease) -> None:
+    async def _go_on(self, ended: Lease) -> None:
         """Return when the next attempt may be made. Raises when there shall be none."""
-        now, chance = time.monotonic(), random.random()
+        begun, chance = self.relay.begun, random.random()
         if ended.declined:
-            pause = attempts.declined(now, chance)
+            pause = self.attempts.declined(time.monotonic(), chance)
         else:
-            verdict = await self._dispatch.verdict(ended)
+            verdict = await self.of.dispatch.verdict(ended)
             if verdict == "poison":
-                self._metrics.quarantined()
-            pause = attempts.lost(ended, verdict, relay.begun, now, chance)
-        if relay.begun and not ended.declined:
-            self._tell_moved(relay, job, ended)
-        elif not relay.begun:
-            self._metrics.retried()
+                self.of.metrics.quarantined()
+            pause = self.attempts.lost(ended, verdict, begun, time.monotonic(), chance)
+        if begun and not ended.declined:
+            self._tell_moved(ended)
+        elif not begun:
+            self.of.metrics.retried()
         await anyio.sleep(pause)
 
-    def _tell_moved(self, relay: Relay, job: Job, ended: Lease) -> None:
-        relay.migrations += 1
-        job.migrations += 1
-        self._metrics.migrated()
-        job.emit(Moved(worker_id=ended.worker.id, why=ended.lost, migrations=job.migrations))
+    def _tell_moved(self, ended: Lease) -> None:
+        self.relay.migrations += 1
+        self.job.migrations += 1
+        self.of.metrics.migrated()
+        moves = self.job.migrations
+        self.job.emit(Moved(worker_id=ended.worker.id, why=ended.lost, migrations=moves))
+
+    def _left_ms(self) -> int | None:
+        return None if self.ends is None else max(1, int((self.ends - time.monotonic()) * 1_000))
 
 
 def need_of(infer: Infer) -> Need:
@@ -149,7 +178,3 @@ def need_of(infer: Infer) -> Need:
         sees,
         generates=True,
     )
-
-
-def _left_ms(ends: float | None) -> int | None:
-    return None if ends is None else max(1, int((ends - time.monotonic()) * 1_000))

@@ -53,7 +53,7 @@ def _wired(config: QueenConfig, made: socket.socket, http: Http, group: TaskGrou
     dispatch = _dispatch(config, registry, Errands(group, http, config.spawn_limit_s))
     metrics = Metrics(dispatch.view)
     dispatch.on_refused(metrics.refused)
-    pursuit = Pursuit(dispatch, metrics)
+    pursuit = Pursuit(dispatch, metrics, config.orphan_grace_s)
     inference = Inference(pursuit, http, metrics, config.orphan_grace_s)
     questions = Questions(registry, dispatch, http)
     jobs = Jobs(group, keep=config.jobs_kept, keep_s=config.jobs_kept_s)
