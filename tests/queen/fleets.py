@@ -54,8 +54,8 @@ def device(name: str, free: int = 50) -> Device:
     return Device(name, kind, name, 100, free)
 
 
-def entry(name: str, size: int = 10, projector: str = "") -> ModelEntry:
-    return ModelEntry(id=name, file=name, size=size, projector=projector)
+def entry(name: str, size: int = 10, projector: str = "", sha256: str = "") -> ModelEntry:
+    return ModelEntry(id=name, file=name, size=size, projector=projector, sha256=sha256)
 
 
 def process(name: str, **more: Any) -> WorkerProcess:
@@ -63,6 +63,9 @@ def process(name: str, **more: Any) -> WorkerProcess:
     return WorkerProcess(worker_id=name, **given)
 
 
+SHAS = ("", "aa", "bb")
+shas = st.sampled_from(SHAS)
+contexts = st.sampled_from((0, 64, 8_192))
 adapters = st.lists(st.sampled_from(("style", "law")), max_size=2, unique=True)
 hive_ids = st.sampled_from(("h1", "h2", "h3"))
 processes = st.builds(
@@ -70,6 +73,8 @@ processes = st.builds(
     st.sampled_from(("p1", "p2", "w1")),
     model=st.sampled_from(MODELS),
     state=st.sampled_from(("starting", "ready", "backoff", "failed")),
+    sha256=shas,
+    context=contexts,
     device=st.sampled_from(DEVICES),
     lora=adapters,
     sees=st.booleans(),
@@ -77,10 +82,15 @@ processes = st.builds(
 hives = st.builds(
     hive,
     hive_ids,
+    state=st.sampled_from(("ready", "ready", "draining")),
     devices=st.lists(st.builds(device, st.sampled_from(DEVICES), st.integers(0, 100)), max_size=3),
     models=st.lists(
         st.builds(
-            entry, st.sampled_from(MODELS), st.integers(0, 60), st.sampled_from(("", "eye.gguf"))
+            entry,
+            st.sampled_from(MODELS),
+            st.integers(0, 60),
+            st.sampled_from(("", "eye.gguf")),
+            shas,
         ),
         max_size=3,
         unique_by=lambda e: e.id,
@@ -92,6 +102,8 @@ workers = st.builds(
     st.sampled_from(("w1", "w2", "w3", "w4")),
     hive_id=st.one_of(st.just(""), hive_ids),
     model=st.sampled_from(MODELS),
+    sha256=shas,
+    context=st.sampled_from((64, 8_192)),
     device=st.sampled_from(DEVICES),
     lora=adapters,
     sees=st.booleans(),
@@ -106,6 +118,7 @@ def fleets(draw: st.DrawFn) -> Fleet:
     cut = draw(st.integers(0, len(found)))
     return Fleet(
         hives=draw(st.lists(hives, max_size=3, unique_by=lambda h: h.id)),
+        missing=draw(st.lists(hives, max_size=1)),
         workers=found[:cut],
         hesitant=found[cut:],
         settled=draw(st.booleans()),
@@ -121,4 +134,6 @@ needs = st.builds(
     device=st.none() | st.sampled_from(("cpu", "cuda", "cuda:1", "metal")),
     lora=st.none() | st.sampled_from(("style", "none")),
     sees=st.booleans(),
+    sha256=shas,
+    context=contexts,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -181,6 +183,111 @@ def test_a_dead_hives_word_no_longer_counts() -> None:
     registry.beat(worker("w", seq=2, hive_id="h"), SILENCE_S)
     assert asked(registry, SILENCE_S) == []
     assert asked(registry, SILENCE_S + 0.2) == ["w"]
+
+
+def test_a_wedged_worker_is_left_alone_until_it_shows_another_step() -> None:
+    registry = a_registry()
+    stuck: dict[str, Any] = {"step_limit_s": 2.0, "step": 7}
+    registry.beat(worker("w", step_age_s=1.9, **stuck), 0.0)
+    leased = registry.view(0.0).workers[0]
+    assert registry.lost(leased, 0.0) is None
+    registry.beat(worker("w", seq=2, step_age_s=2.1, **stuck), 1.0)
+    assert asked(registry, 1.0) == []
+    loss = registry.lost(leased, 1.0)
+    assert loss is not None and (loss.kind, loss.crash) == ("wedged", True)
+    registry.beat(worker("w", seq=3, step=7), 2.0)
+    assert asked(registry, 2.0) == [], "it has shown no other step"
+    registry.beat(worker("w", seq=4, step=8), 3.0)
+    assert asked(registry, 3.0) == ["w"] and registry.lost(leased, 3.0) is None
+    registry.beat(worker("w", seq=5, step=9, step_age_s=900.0), 4.0)
+    assert asked(registry, 4.0) == ["w"], "without a limit nobody knows"
+
+
+def test_why_a_worker_is_lost() -> None:
+    """By its own word, its hive's, its next life or its silence; a suspicion is not enough."""
+    registry = a_registry()
+    registry.beat(hive("h", workers=[process("w")]), 0.0)
+    registry.beat(worker("w", hive_id="h", pid=5), 0.1)
+    leased = registry.view(0.1).workers[0]
+
+    def why() -> str:
+        loss = registry.lost(leased, 0.5)
+        return "" if loss is None else loss.kind
+
+    registry.suspect("w", "1")
+    assert (asked(registry, 0.1), why(), registry.suspected(leased)) == ([], "", True)
+    registry.beat(worker("w", seq=2, hive_id="h", pid=5, state="draining"), 0.2)
+    assert (asked(registry, 0.2), why(), registry.suspected(leased)) == ([], "", False)
+    told = {"draining": "", "stopping": "", "stopped": "ended", "backoff": "crashed"}
+    told["failed"] = "crashed"
+    for seq, (state, kind) in enumerate(told.items(), 2):
+        registry.beat(hive("h", seq=seq, workers=[process("w", state=state)]), 0.3)
+        assert why() == kind, state
+    for seq, (pid, kind) in enumerate(((None, ""), (5, ""), (6, "crashed")), 10):
+        registry.beat(hive("h", seq=seq, workers=[process("w", state="starting", pid=pid)]), 0.3)
+        assert why() == kind, pid
+    registry.beat(hive("h", seq=20, workers=[]), 0.3)
+    assert why() == "ended"
+    registry.beat(hive("h", seq=21, state="stopped"), 0.4)
+    assert why() == "", "its own word counts again"
+    registry.beat(worker("w", "2", hive_id="h"), 0.4)
+    assert why() == "crashed"
+    second = registry.view(0.5).workers[0]
+    late = registry.lost(second, 0.4 + SILENCE_S)
+    assert late is not None and late.kind == "silent" and not late.crash
+    registry.beat(worker("w", "2", seq=2, state="stopped"), 0.6)
+    registry.beat(worker("w", "3"), 0.7)
+    ended = registry.lost(second, 0.7)
+    assert ended is not None and ended.kind == "ended", "it was no crash, as it said itself"
+
+
+def test_a_hive_that_was_restarted_does_not_know_its_workers_at_first() -> None:
+    registry = a_registry()
+    registry.beat(hive("h", workers=[process("w")]), 0.0)
+    registry.beat(worker("w", hive_id="h"), 0.1)
+    leased = registry.view(0.1).workers[0]
+    registry.beat(hive("h", "2", workers=[]), 1.0)
+    assert asked(registry, 1.0) == ["w"] and registry.lost(leased, 1.0) is None
+    registry.beat(hive("h", "2", seq=2, workers=[process("w")]), 2.0)
+    registry.beat(hive("h", "2", seq=3, workers=[]), 3.0)
+    assert asked(registry, 3.0) == [] and registry.lost(leased, 3.0) is not None
+
+
+def test_who_has_a_job() -> None:
+    registry = a_registry()
+    registry.beat(worker("a", jobs=["j1", "j2"]), 0.0)
+    registry.beat(worker("b", jobs=["j2"], state="draining"), 0.1)
+
+    def holder(job: str, now: float = 0.2) -> str:
+        found = registry.holder(job, now)
+        return "" if found is None else found.id
+
+    assert (holder("j1"), holder("j2"), holder("j3")) == ("a", "b", "")
+    assert [w.id for w in registry.holders("j2", 0.2)] == ["b", "a"]
+    assert {job: w.id for job, w in registry.jobs(0.2).items()} == {"j1": "a", "j2": "b"}
+    registry.beat(worker("b", seq=2, jobs=[], state="draining"), 0.3)
+    registry.beat(worker("a", seq=1, jobs=[]), 0.3)
+    assert holder("j2") == "a", "an old beat takes nothing away"
+    registry.beat(worker("a", "2", jobs=["j9"]), 0.4)
+    registry.beat(worker("a", "1", seq=9, jobs=["j1"], state="stopped"), 0.5)
+    assert (holder("j1"), holder("j9")) == ("", "a"), "the life before has none any more"
+    assert holder("j9", 0.4 + SILENCE_S) == ""
+    registry.expire(FORGET_S + SILENCE_S + 1.0)
+    assert registry.jobs(0.0) == {} and len(registry._jobs) == 0
+
+
+def test_what_the_queen_slept_through_is_nobodys_silence() -> None:
+    registry = Registry(0.0, beat_s=BEAT_S, beats_missed=MISSED, awake_s=1.0)
+    for tick in range(4):
+        registry.view(tick / 2)
+    registry.beat(worker("w"), 1.6)
+    leased = registry.view(1.6).workers[0]
+    later = 1.6 + 100.0
+    assert asked(registry, later) == ["w"] and registry.lost(leased, later) is None
+    for _ in range(int(SILENCE_S * 2)):
+        later += 0.5
+        registry.view(later)
+    assert asked(registry, later) == [] and registry.lost(leased, later) is not None
 
 
 def test_which_hives_are_on_the_queens_machine() -> None:

@@ -115,7 +115,7 @@ def test_a_breaker_opens_for_longer_each_time_and_closes_on_success() -> None:
 
 @pytest.mark.anyio
 async def test_what_was_begun_goes_on_and_the_rest_has_a_budget() -> None:
-    quarantine, budget = Quarantine(), Budget()
+    quarantine, budget = Quarantine(), Budget(share=0.0)
     begun = Attempts(ASKED, quarantine, budget, 0.0)
     lease = Lease(worker(), 0, 0.0, lost="it broke")
     assert begun.lost(lease, "innocent", True, 0.0, 0.5) == 0.0
@@ -123,7 +123,7 @@ async def test_what_was_begun_goes_on_and_the_rest_has_a_budget() -> None:
         assert begun.lost(lease, "innocent", True, 0.0, 0.5) > 0.0
     with pytest.raises(WorkerGone, match="8th"):
         begun.lost(lease, "innocent", True, 0.0, 0.5)
-    for _ in range(ALWAYS + 1):
+    for _ in range(ALWAYS):
         fresh = Attempts(ASKED, quarantine, budget, 0.0)
         assert not fresh.again
         fresh.lost(lease, "innocent", False, 0.0, 0.5)

@@ -7,13 +7,14 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbee.contracts.fleet import WorkerBeat
+from rbee.contracts.fleet import ModelEntry, WorkerBeat
 from rbee.errors import BadRequest, ModelAmbiguous, RbeeError
 from rbee.queen.fleet import Fleet, device_fits, seat
 from rbee.queen.scheduler import Assign, Decision, Download, Need, Refuse, Spawn, Wait, choose
 from tests.queen.fleets import device, entry, fleets, hive, needs, process, worker
 
 loads = st.dictionaries(st.sampled_from(("w1", "w2", "w3", "w4")), st.integers(0, 4))
+barreds = st.sets(st.sampled_from(("w1", "w2", "w3", "w4")))
 
 
 def fitting(need: Need, fleet: Fleet, model: str) -> list[WorkerBeat]:
@@ -21,44 +22,56 @@ def fitting(need: Need, fleet: Fleet, model: str) -> list[WorkerBeat]:
     return [
         w
         for w in fleet.workers
-        if w.model == model
+        if (w.sha256 == need.sha256 if need.sha256 else w.model == model)
         and need.worker_id in (None, w.id)
         and (need.hive_id is None or w.hive_id in hives)
         and device_fits(w.device, need.device)
         and (need.lora is None or need.lora in w.lora)
         and (w.sees or not need.sees)
+        and w.context >= need.context
     ]
 
 
-@given(needs, fleets(), loads)
-def test_every_decision_is_allowed(need: Need, fleet: Fleet, load: dict[str, int]) -> None:
+def has_it(need: Need, entry: ModelEntry, model: str) -> bool:
+    same = entry.sha256 == need.sha256 if need.sha256 else entry.id == model
+    return same and bool(entry.projector or not need.sees)
+
+
+@given(needs, fleets(), loads, barreds)
+def test_every_decision_is_allowed(
+    need: Need, fleet: Fleet, load: dict[str, int], names: set[str]
+) -> None:
     leased = Counter({seat(w): min(load.get(w.id, 0), w.slots) for w in fleet.workers})
-    decision = choose(need, fleet, leased)
-    assert repr(decision) == repr(choose(need, fleet, leased))
+    barred = {(name, "1") for name in names}
+    decision = choose(need, fleet, leased, barred)
+    assert repr(decision) == repr(choose(need, fleet, leased, barred))
     match decision:
         case Assign(chosen):
-            able = fitting(need, fleet, chosen.model)
+            able = [w for w in fitting(need, fleet, chosen.model) if seat(w) not in barred]
             assert chosen in able
             assert leased[seat(chosen)] < chosen.slots
             least = min(leased[seat(w)] / w.slots for w in able)
             assert leased[seat(chosen)] / chosen.slots == least
         case Wait("busy"):
-            found = fleet.entry(need.model)
-            assert found is not None
-            able = fitting(need, fleet, found.id)
-            assert able and all(leased[seat(w)] == w.slots for w in able)
+            able = fitting(need, fleet, fleet.id_of(need.model))
+            assert able
+            assert all(leased[seat(w)] == w.slots or seat(w) in barred for w in able)
         case Wait("settling"):
-            assert not fleet.settled
-        case Spawn(where, model):
+            unread = any(not e.sha256 for h in fleet.hives for e in h.models)
+            assert not fleet.settled or (need.sha256 and unread)
+        case Spawn(where, model, _, context):
             assert not fitting(need, fleet, model)
             assert where in fleet.hives_named(need.hive_id)
-            assert any(m.id == model and (m.projector or not need.sees) for m in where.models)
+            assert where.state == "ready"
+            assert any(has_it(need, m, model) for m in where.models if m.id == model)
             assert need.lora is None, "no hive would know which file is meant"
             assert any(device_fits(d.id, need.device) for d in where.devices)
+            assert (context or 0) >= need.context
         case Download(where, model):
+            assert not need.sha256, "a hub may have other content under the name by now"
             entry = fleet.entry(model)
             allowed = fleet.hives_named(need.hive_id)
-            assert fleet.settled and where in allowed
+            assert fleet.settled and where in allowed and where.state == "ready"
             assert not any(
                 entry is not None and m.id == entry.id and device_fits(d.id, need.device)
                 for hive in allowed
@@ -165,3 +178,49 @@ def test_no_text_is_asked_of_a_model_that_makes_vectors() -> None:
     told = refusal(choose(Need("bee", generates=True), fleet, {}))
     assert isinstance(told, BadRequest) and "does not generate" in told.message
     assert choose(Need("bee"), fleet, {}) == Assign(fleet.workers[0])
+
+
+def test_an_answer_goes_on_with_the_same_content_alone() -> None:
+    twin = worker("twin", model="other/name/x.gguf", sha256="aa", context=4_096)
+    namesake, unread = worker("namesake", sha256="bb"), worker("unread", sha256="")
+    need = Need("bee", sha256="aa", context=100)
+    fleet = Fleet(workers=[namesake, unread, twin])
+    assert choose(need, fleet, {}) == Assign(twin)
+    assert choose(need, fleet, {}, {seat(twin)}) == Wait("busy")
+    assert choose(need, fleet, {seat(twin): 2}) == Wait("busy")
+    error = refusal(choose(Need("bee", sha256="aa", context=5_000), fleet, {}))
+    assert (error.code, "5000 tokens" in error.message) == ("worker_gone", True)
+
+
+def test_an_answer_has_a_worker_started_or_waits_for_one() -> None:
+    need = Need("bee", sha256="aa", context=5_000)
+    having = hive("far", models=[entry("mine.gguf", sha256="aa")])
+    lacking = hive("near", models=[entry("bee", sha256="bb")], devices=[device("cpu", 99)])
+    spawn = Spawn(having, "mine.gguf", None, 5_000)
+    assert choose(need, Fleet(hives=[lacking, having]), {}) == spawn
+    short = choose(Need("bee", sha256="aa", context=9), Fleet(hives=[having]), {})
+    assert isinstance(short, Spawn) and short.context == 4_096, "others may use it afterwards"
+    waits = {
+        Wait("starting", "bee", "h"): [process("p", state="backoff", sha256="aa")],
+        Wait("silent"): [process("p", state="ready", sha256="aa")],
+    }
+    for wait, listed in waits.items():
+        assert choose(need, Fleet(hives=[hive("h", workers=listed)]), {}) == wait
+    starting = hive("h", workers=[process("p", state="starting")])
+    assert choose(need, Fleet(hives=[starting]), {}) == Wait("starting", "bee", "h")
+    assert choose(need, Fleet(hives=[lacking], missing=[having]), {}) == Wait("silent")
+    assert choose(need, Fleet(hives=[hive("h")]), {}) == Wait("settling"), "it is being read"
+    for fleet in (Fleet(hives=[lacking]), Fleet(hives=[lacking], workers=[worker(sha256="bb")])):
+        assert refusal(choose(need, fleet, {})).code == "worker_gone"
+    assert choose(need, Fleet(settled=False), {}) == Wait("settling")
+
+
+def test_nothing_is_started_where_it_drains() -> None:
+    for state in ("draining", "stopping"):
+        emptied = hive("h", state=state, devices=[device("cpu", 99)])
+        assert choose(Need("bee"), Fleet(hives=[emptied, hive("o")]), {}) == Spawn(hive("o"), "bee")
+        for name in ("bee", "org/repo"):
+            error = refusal(choose(Need(name), Fleet(hives=[emptied]), {}))
+            assert (error.status, error.code) == (503, "draining")
+        twin = hive("h", state=state, models=[entry("bee", sha256="aa")])
+        assert refusal(choose(Need("bee", sha256="aa"), Fleet(hives=[twin]), {})).code == "draining"
