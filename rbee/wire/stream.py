@@ -50,6 +50,7 @@ class EventStream(Response):
         headers: dict[str, str] | None = None,
         on_close: Callable[[], None] | None = None,
         end: bytes = sse.DONE,
+        prelude: bytes = b"",
     ) -> None:
         super().__init__(None, 200, {"Cache-Control": "no-cache", **(headers or {})})
         del self.headers["content-length"]
@@ -64,8 +65,8 @@ class EventStream(Response):
         self._idle = False
         self._turn: asyncio.Future[None] | None = None
         """What the task waits for, while it has nothing to do."""
-        self._left: tuple[bytes, bool] | None = None
-        """What the task is to send, made already."""
+        self._left: tuple[bytes, bool] | None = (prelude, True) if prelude else None
+        """What the task is to send, made already: first the prelude, which has no number."""
         self._broken: Exception | None = None
         """What went wrong while nobody could raise it."""
         self._timer: asyncio.TimerHandle | None = None
