@@ -90,6 +90,28 @@ async def test_a_finished_log_is_sent_whole_and_numbered() -> None:
     assert client.complete and client.closed == 1
 
 
+@pytest.mark.parametrize("cursor", [0, 1, 3, 9])
+async def test_a_prelude_comes_first_and_moves_no_number(cursor: int) -> None:
+    log, client = EventLog(), Client()
+    log.append(token(0), token(1), DONE)
+    await client.read(log, cursor, prelude=b"data: begun\n\n")
+    begun, *rest = client.events()
+    assert begun == b"begun" and len(rest) == max(3 - cursor, 0) + 1
+    numbers = [line for line in client.body.split(b"\n") if line.startswith(b"id:")]
+    assert numbers == [b"id: %d" % n for n in range(cursor, 3)]
+
+
+async def test_a_prelude_does_not_wait_for_the_first_event() -> None:
+    log, client = EventLog(), Client()
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: client.read(log, prelude=b"data: begun\n\n"))
+        await until(lambda: client.events() == [b"begun"])
+        log.append(token(0))
+        await until(lambda: len(client.events()) == 2)
+        client.leave()
+    assert client.closed == 1
+
+
 async def test_events_arrive_while_they_are_written() -> None:
     log, client = EventLog(), Client()
     async with anyio.create_task_group() as group:

@@ -47,6 +47,7 @@ class Planning(RuleBasedStateMachine):
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
         self.gone: list[Sequence] = []
+        self.paused: set[str] = set()
         self.requests = 0
 
     @rule(
@@ -86,17 +87,58 @@ class Planning(RuleBasedStateMachine):
         assert set(self.planner.cancel(name)) == set(expected)
         self.running = [s for s in self.running if s.request != name]
         self.waiting = [s for s in self.waiting if s.request != name]
+        self.paused.discard(name)
         self.gone += expected
+
+    @precondition(lambda self: self.requests)
+    @rule(data=st.data(), choice=st.integers(0, 2))
+    def cut(self, data: st.DataObject, choice: int) -> None:
+        """One choice alone."""
+        name = f"r{data.draw(st.integers(1, self.requests))}"
+        expected = [s for s in self.known(name) if s.choice == choice]
+        assert self.planner.cancel(name, choice) == expected
+        self.running = [s for s in self.running if s not in expected]
+        self.waiting = [s for s in self.waiting if s not in expected]
+        self.gone += expected
+        if not self.known(name):
+            self.paused.discard(name)
+
+    @precondition(lambda self: self.requests)
+    @rule(data=st.data())
+    def pause(self, data: st.DataObject) -> None:
+        """Also one that is paused, or has ended."""
+        name = f"r{data.draw(st.integers(1, self.requests))}"
+        self.planner.pause(name)
+        if self.known(name):
+            self.paused.add(name)
+
+    @precondition(lambda self: self.requests)
+    @rule(data=st.data())
+    def proceed(self, data: st.DataObject) -> None:
+        name = f"r{data.draw(st.integers(1, self.requests))}"
+        self.planner.proceed(name)
+        self.paused.discard(name)
+
+    def known(self, request: str) -> list[Sequence]:
+        return [s for s in self.running + self.waiting if s.request == request]
+
+    @property
+    def awake(self) -> list[Sequence]:
+        return [s for s in self.running if s.request not in self.paused]
 
     @rule()
     def admit(self) -> None:
         ranked = sorted(self.waiting, key=lambda s: (-s.priority, s.arrival))
+        ranked = [s for s in ranked if s.request not in self.paused]
         admitted = self.planner.admit()
         assert admitted == ranked[: len(admitted)], "somebody overtook"
         self.running += admitted
         self.waiting = [s for s in self.waiting if s not in admitted]
         if ranked and not self.running:
             raise AssertionError("nobody runs, and nobody is let in")
+        if len(ranked) > len(admitted) and not self.awake:
+            last = ranked[len(admitted)]
+            assert last.alone or any(s.alone for s in self.running) or not self.free()
         if any(s.alone for s in self.running):
             assert len(self.running) == 1
         for sequence in admitted:
@@ -131,8 +173,11 @@ class Planning(RuleBasedStateMachine):
             assert self.planner.make_room(), "one alone has no room"
             if self.planner.preempted > before:
                 lost = [s for s in self.running if s.slot < 0]
-                least = min(self.running, key=lambda s: (s.priority, -s.arrival))
-                assert lost == [least], "not the newest of the lowest priority"
+                least = min(
+                    self.running,
+                    key=lambda s: (s.request not in self.paused, s.priority, -s.arrival),
+                )
+                assert lost == [least], "not one that is paused, nor the newest of the lowest rank"
                 self.running.remove(least)
                 self.waiting.append(least)
 
@@ -154,9 +199,11 @@ class Planning(RuleBasedStateMachine):
             if not owner.scored:
                 assert chunk.outputs == (end == owner.length)
         owners = {owner for _, owner in mine}
-        decoding = {s for s in self.running if s.decoding and s.adapter == batch.adapter}
+        assert owners <= set(self.awake), "one that is paused was computed"
+        decoding = {s for s in self.awake if s.decoding and s.adapter == batch.adapter}
         assert decoding <= owners, "a running stream was stalled"
-        assert bool(batch.chunks) == bool(self.running), "nothing is computed, or for nobody"
+        assert batch.decoding == len(decoding)
+        assert bool(batch.chunks) == bool(self.awake), "nothing is computed, or for nobody"
 
     @invariant()
     def slots_are_conserved(self) -> None:
@@ -164,14 +211,55 @@ class Planning(RuleBasedStateMachine):
         assert len(set(held)) == len(held) and all(0 <= s < self.slots for s in held)
         assert self.planner.busy == len(self.running) <= self.slots
         assert self.planner.waiting == len(self.waiting)
-        assert self.planner.idle == (not self.running and not self.waiting)
-        free = [slot.number for slot in self.planner.slots.free()]
-        assert sorted(free + held) == list(range(self.slots))
+        assert self.planner.paused == len(self.paused)
+        assert sorted(self.free() + held) == list(range(self.slots))
+
+    @invariant()
+    def it_is_idle_when_nothing_can_be_computed(self) -> None:
+        """Else it would step on and on; and one that slept too early would sleep for ever."""
+        if self.awake:
+            assert not self.planner.idle
+        elif not self.running:
+            assert self.planner.idle == all(s.request in self.paused for s in self.waiting)
+        elif self.planner.idle:
+            assert self.planner.admit() == [] and not self.planner.next_batch().chunks
+
+    def free(self) -> list[int]:
+        return [slot.number for slot in self.planner.slots.free()]
 
     @invariant()
     def everybody_is_in_one_place(self) -> None:
         assert all(s.slot == -1 for s in self.waiting + self.gone)
         assert not set(self.running) & set(self.gone)
+
+    def teardown(self) -> None:
+        """Whoever is let go on comes to his end, and so does everybody else."""
+        if not hasattr(self, "planner"):
+            return
+        for name in list(self.paused):
+            self.planner.proceed(name)
+        self.paused.clear()
+        for _ in range(20 * (1 + len(self.waiting) + len(self.running)) * CONTEXT):
+            if self.planner.idle:
+                break
+            self.running += (admitted := self.planner.admit())
+            self.waiting = [s for s in self.waiting if s not in admitted]
+            self.advance_all()
+        assert self.planner.idle and not self.running and not self.waiting, "somebody never ends"
+
+    def advance_all(self) -> None:
+        """A step in which everybody who may says a token."""
+        batch = self.roomy_batch()
+        self.check(batch)
+        self.memory.decode(batch)
+        self.planner.advance(batch)
+        for chunk, owner in zip(batch.chunks, batch.owners, strict=True):
+            if owner is not None and chunk.outputs and owner.pending == 0:
+                owner.answer.append(100 + len(owner.answer))
+                if owner.length == CONTEXT or len(owner.answer) >= owner.limit:
+                    self.planner.end(owner)
+                    self.running.remove(owner)
+                    self.gone.append(owner)
 
 
 Planning.TestCase.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)
@@ -323,6 +411,139 @@ def test_a_leader_that_is_cancelled_leaves_its_followers_at_work() -> None:
     desk.planner.cancel(leader.request)
     desk.run()
     assert all(len(f.answer) == 5 for f in followers)
+
+
+def running_desk(slots: int, *sizes: int, **kind: Any) -> tuple[Desk, list[Sequence]]:
+    """Streams named r0, r1 ... without an end, each with its prompt computed."""
+    desk = Desk(slots, **kind)
+    lines = [line(f"r{i}", size, namespace=str(i)) for i, size in enumerate(sizes)]
+    for sequence in lines:
+        sequence.limit = 1_000
+    desk.add(*lines)
+    while any(s.pending > 1 for s in lines):
+        desk.step()
+    return desk, lines
+
+
+def test_a_paused_stream_keeps_its_slot_and_goes_on_where_it_was() -> None:
+    desk, (first, second) = running_desk(2, 5, 5, pooled=False)
+    desk.planner.pause("r0")
+    before, slot = list(first.answer), first.slot
+    for _ in range(20):
+        batch = desk.step()
+        assert batch.sequences == [second] and batch.decoding == 1
+    assert (first.answer, first.slot, desk.planner.busy) == (before, slot, 2)
+    desk.planner.proceed("r0")
+    assert desk.step().sequences == [first, second] and first.computed == first.length - 1
+
+
+@pytest.mark.parametrize("phase", ["prompt", "decode", "waiting"])
+def test_a_paused_request_can_be_cancelled(phase: str) -> None:
+    desk, (first,) = running_desk(1, 5)
+    other = line("other", 300, namespace="other")
+    desk.add(other)
+    paused = {"prompt": other, "decode": first, "waiting": other}[phase]
+    if phase == "prompt":
+        desk.planner.cancel("r0")
+        desk.step()
+        assert 0 < other.computed < 300
+    desk.planner.pause(paused.request)
+    assert desk.planner.cancel(paused.request) == [paused]
+    assert desk.planner.paused == 0 and paused.slot == -1
+    desk.planner.pause(paused.request)  # one that has ended
+    assert desk.planner.paused == 0
+    desk.planner.cancel("r0")
+    desk.run()
+
+
+def test_who_is_paused_while_waiting_is_overtaken_and_has_his_place_again() -> None:
+    desk, (runs,) = running_desk(1, 5)
+    lines = [line(f"w{i}", 5, namespace=f"w{i}") for i in range(3)]
+    desk.add(*lines)
+    desk.planner.pause("w0")
+    desk.planner.cancel(runs.request)
+    assert desk.planner.admit() == [lines[1]]
+    desk.planner.proceed("w0")
+    desk.planner.cancel("w1")
+    assert desk.planner.admit() == [lines[0]]
+    desk.run()
+
+
+def test_a_full_pool_takes_from_the_paused_first_and_gives_it_back() -> None:
+    """Though the other is newer and of lower priority."""
+    desk, (old, new) = running_desk(3, 50, 50, pooled=True)
+    new.priority = -1
+    desk.planner.pause("r0")
+    assert desk.planner.make_room()
+    assert (old.slot, old.computed) == (-1, 0) and new.slot >= 0
+    assert desk.planner.admit() == [] and desk.planner.waiting == 1
+    desk.planner.proceed("r0")
+    assert desk.planner.admit() == [], "before somebody has left it would be full again"
+    desk.planner.cancel("r1")
+    assert desk.planner.admit() == [old]
+    said = len(old.answer)
+    old.limit = said + 5
+    desk.run()
+    assert len(old.answer) == said + 5
+
+
+def test_when_all_that_run_are_paused_a_full_pool_lets_others_in() -> None:
+    desk, (first, second) = running_desk(3, 50, 50, pooled=True)
+    desk.planner.pause("r0")
+    assert desk.planner.make_room() and first.slot == -1
+    other = line("other", 5, namespace="other")
+    desk.add(other)
+    assert desk.planner.admit() == [] and not desk.planner.idle
+    desk.planner.pause("r1")
+    assert not desk.planner.idle
+    desk.run()
+    assert len(other.answer) == 5 and second.slot >= 0
+
+
+def test_nothing_is_to_be_done_while_the_paused_hold_every_slot() -> None:
+    desk, (first,) = running_desk(1, 5)
+    desk.add(line("waits", 5, namespace="waits"))
+    desk.planner.pause("r0")
+    assert desk.planner.idle and not desk.step().chunks and desk.planner.busy == 1
+    desk.planner.proceed("r0")
+    assert not desk.planner.idle and desk.step().sequences == [first]
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("steps", [0, 1, 8])
+def test_nobody_waits_for_a_paused_leader(pooled: bool, steps: int) -> None:
+    """What he has computed is taken over; the rest everybody computes for himself."""
+    desk = Desk(slots=3, budget=32, pooled=pooled)
+    leader, *followers = [line(f"r{i}", 400) for i in range(3)]
+    desk.add(leader, *followers)
+    desk.planner.admit()
+    for _ in range(steps):
+        desk.step()
+    desk.planner.pause("r0")
+    there, before = leader.computed, desk.prompt_tokens
+    desk.step()
+    assert followers[0].leader is not leader and followers[0].cached == there
+    while any(f.slot >= 0 for f in followers):
+        desk.step()
+    assert all(len(f.answer) == 5 for f in followers)
+    assert desk.prompt_tokens - before <= 2 * (400 - there) and leader.computed == there
+    desk.planner.proceed("r0")
+    desk.run()
+    assert len(leader.answer) == 5
+
+
+def test_a_follower_that_was_paused_takes_over_what_its_leader_left() -> None:
+    desk = Desk(slots=2, budget=32, pooled=False)
+    leader, follower = line("r0", 400), line("r1", 400)
+    desk.add(leader, follower)
+    desk.step()
+    desk.planner.pause("r1")
+    while leader.slot >= 0:
+        desk.step()
+    assert follower.leader is leader and follower.computed == 0
+    desk.planner.proceed("r1")
+    desk.run()
+    assert follower.cached == 399 and len(follower.answer) == 5
 
 
 def test_gaps_between_slots_are_filled_or_closed() -> None:

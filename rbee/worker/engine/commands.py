@@ -27,6 +27,20 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """Compute nothing more of a request until `Proceed`: it keeps its slots."""
+
+    request: str
+
+
+@dataclass(frozen=True)
+class Proceed:
+    """Go on with a request that was paused."""
+
+    request: str
+
+
+@dataclass(frozen=True)
 class Vector:
     """Compute pooled vectors; `done` is called in the engine thread with them or the failure."""
 
@@ -39,4 +53,4 @@ class Stop:
     """End after the current step."""
 
 
-Command = Start | Cancel | Vector | Stop
+Command = Start | Cancel | Pause | Proceed | Vector | Stop

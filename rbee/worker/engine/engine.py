@@ -1,13 +1,13 @@
 """The engine thread: the only one that touches the context. A step fits on one screen.
 
-1. Commands (`Start`, `Cancel`, `Vector`) arrive in a queue and are taken in order, between steps.
+1. Commands arrive in a queue and are taken in order, between steps.
 2. What a step has made crosses to the event loop as one list, while the next one is decoded. Beside
    its batch a step computes one group of vectors at most, so that a long list of inputs stalls no
    stream.
 3. A full pool gives something up and the step is planned anew. A batch that llama.cpp refuses fails
    its own sequences; one that leaves the context in doubt ends the engine, which the owner turns
    into the end of the process: a hive starts a new one.
-4. Liveness is work done: `steps` counts, `step_age` tells how long the current one has taken.
+4. Liveness is work done: `steps` counts, `pulse` tells how long what it does takes, and may take.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import assert_never
 
 from rbee.errors import RbeeError
 from rbee.worker.engine.backend import Backend, Chunk, DecodeFailed, NoRoom, Rows
-from rbee.worker.engine.commands import Cancel, Command, Start, Stop, Vector
+from rbee.worker.engine.commands import Cancel, Command, Pause, Proceed, Start, Stop, Vector
 from rbee.worker.engine.planner import Batch, Planner
 from rbee.worker.engine.pooling import Pooling
 from rbee.worker.engine.sequence import Sequence as Line
-from rbee.worker.engine.slots import Copy
+from rbee.worker.engine.slots import Copy, Edit
+from rbee.worker.engine.watch import Watch
 from rbee.worker.engine.writer import Update, Writer
 
 log = logging.getLogger(__name__)
@@ -69,7 +71,7 @@ class Engine:
         self._inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._stopping = False
-        self._step_began = 0.0
+        self._watch = Watch()
         self.counters = Counters()
 
     def __repr__(self) -> str:
@@ -86,6 +88,8 @@ class Engine:
 
     def send(self, command: Command) -> None:
         """Hand a command over; from any thread."""
+        if self._inbox.empty():
+            self._watch.asked()
         self._inbox.put(command)
 
     @property
@@ -101,14 +105,18 @@ class Engine:
         return self.planner.waiting
 
     @property
+    def pulse(self) -> tuple[float, float]:
+        """Seconds that the engine has been at what it does, and how many it may be: past these it
+        counts as wedged. An age of 0: it waits for a command."""
+        return self._watch.pulse(waits=not self._inbox.empty())
+
+    @property
     def step_age_s(self) -> float:
-        began = self._step_began
-        return time.monotonic() - began if began else 0.0
+        return self.pulse[0]
 
     @property
     def step_limit_s(self) -> float:
-        """How long the current step may take before it counts as wedged; 0 when that is unknown."""
-        return 0.0
+        return self.pulse[1]
 
     def step(self) -> None:
         self._admit()
@@ -118,7 +126,9 @@ class Engine:
             self._outbox += self._written(batch, self._backend.rows())
         if self.planner.idle or self._pooling:
             self._send()
-        self._pooling.step()
+        if self._pooling:
+            self._watch.begin(self._pooling.limit_s)
+            self._pooling.step()
 
     def _send(self) -> None:
         """Hand over what there is to say. Just before a decode, while which the event loop has the
@@ -131,11 +141,10 @@ class Engine:
         try:
             while not self._stopping:
                 self._drain(wait=self.planner.idle and not self._pooling)
-                self._step_began = time.monotonic()
+                began = self._watch.begin()
                 self.counters.steps += 1
                 self.step()
-                self.counters.step_s += time.monotonic() - self._step_began
-                self._step_began = 0.0
+                self.counters.step_s += time.monotonic() - began
             self._send()
         except Exception as exc:
             log.exception("the engine died")
@@ -143,19 +152,31 @@ class Engine:
 
     def _drain(self, *, wait: bool) -> None:
         """Take every command that is there; wait for one when there is nothing else to do."""
-        while wait or not self._inbox.empty():
+        if wait:
+            self._watch.rest()
             command = self._inbox.get()
-            wait = False
-            if isinstance(command, Start):
-                self._writers[command.writer.line] = command.writer
-                self.planner.add(command.writer.line)
-            elif isinstance(command, Cancel):
-                self._cancel(command.request, command.choice)
-            elif isinstance(command, Vector):
+            self._watch.begin()
+            self._take_in(command)
+        while not (self._stopping or self._inbox.empty()):
+            self._take_in(self._inbox.get())
+
+    def _take_in(self, command: Command) -> None:
+        match command:
+            case Start(writer):
+                self._writers[writer.line] = writer
+                self.planner.add(writer.line)
+            case Cancel(request, choice):
+                self._cancel(request, choice)
+            case Pause(request):
+                self.planner.pause(request)
+            case Proceed(request):
+                self.planner.proceed(request)
+            case Vector():
                 self._pooling.add(command)
-            else:
+            case Stop():
                 self._stopping = True
-                return
+            case _:
+                assert_never(command)
 
     def _cancel(self, request: str, choice: int | None) -> None:
         gone = self.planner.cancel(request, choice)
@@ -170,14 +191,17 @@ class Engine:
 
     def _decode(self) -> Batch:
         """Compute the next batch; an empty one when there is none, or when it failed."""
+        copied = False
         while True:
             batch = self.planner.next_batch()
-            if not self._edit():
+            edits = self.planner.edits()
+            copied = copied or any(isinstance(edit, Copy) for edit in edits)
+            if not self._edit(edits):
                 continue
             if not batch.chunks:
                 return batch
             self._send()
-            began = time.monotonic()
+            began = self._watch.begin_batch(batch.decoding, batch.prompt_tokens, copied=copied)
             try:
                 self._backend.decode(batch.chunks, batch.adapter)
             except NoRoom:
@@ -193,12 +217,13 @@ class Engine:
             took = time.monotonic() - began
             self.counters.decode_s += took
             self.planner.pace.observe(batch.decoding, batch.prompt_tokens, took)
+            self._watch.end_batch(batch.decoding, batch.prompt_tokens, took, copied=copied)
             return batch
 
-    def _edit(self) -> bool:
+    def _edit(self, edits: Iterable[Edit]) -> bool:
         """Make the slots' memory what the plan takes it for; False when the plan has changed."""
         done = True
-        for edit in self.planner.edits():
+        for edit in edits:
             if isinstance(edit, Copy):
                 self._backend.copy(edit.source, edit.target)
             slot = edit.target if isinstance(edit, Copy) else edit.slot

@@ -9,13 +9,14 @@
 4. When the pool is full, what free slots keep goes first, then the newest sequence of the lowest
    priority: it keeps its tokens, waits again, and is computed anew. Nobody is let in until somebody
    has left.
+5. A request whose reader does not keep up is paused: it keeps its slots, no step computes it, and
+   it is the first to give up its place in a full pool. Nobody waits for what it would compute.
 
 Law: free + held slots = all slots; every sequence is in exactly one of waiting, running, gone.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from rbee.worker.engine.pace import Pace
 from rbee.worker.engine.passes import Part, laid_out
 from rbee.worker.engine.sequence import Sequence
 from rbee.worker.engine.slots import Edit, Slot, Slots, Trim
+from rbee.worker.engine.waiting import Waiting
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,20 @@ class Planner:
         self._context = context
         self._pooled = pooled
         self._arrivals = 0
-        self._waiting: list[tuple[int, int, Sequence]] = []
+        self._waiting = Waiting()
         self._running: list[Sequence] = []
+        self._paused: set[str] = set()
+        """Requests, each with a sequence that waits or runs."""
         self._adapter = ""
         self._full = False
         """Somebody had to give up his place: nobody is let in before somebody has left."""
         self.preempted = 0
 
     def __repr__(self) -> str:
-        return f"<Planner {self.busy} of {len(self.slots)} slots, {self.waiting} waiting>"
+        return (
+            f"<Planner {self.busy} of {len(self.slots)} slots,"
+            f" {self.waiting} waiting, {self.paused} requests paused>"
+        )
 
     @property
     def busy(self) -> int:
@@ -72,8 +79,17 @@ class Planner:
         return len(self._waiting)
 
     @property
+    def paused(self) -> int:
+        """Requests, of those that wait or run."""
+        return len(self._paused)
+
+    @property
     def idle(self) -> bool:
-        return not self._running and not self._waiting
+        """Nothing can be computed before the planner is told something."""
+        if self._awake():
+            return False
+        first = self._waiting.first
+        return first is None or not self._may_enter(first)
 
     def add(self, sequence: Sequence) -> None:
         """Take a sequence into the waiting line."""
@@ -88,13 +104,25 @@ class Planner:
             return sequence.request == request and choice in (None, sequence.choice)
 
         gone = [s for s in self._running if named(s)]
-        waiting = [entry for entry in self._waiting if named(entry[2])]
         for sequence in gone:
             self.end(sequence)
-        if waiting:
-            self._waiting = [e for e in self._waiting if not named(e[2])]
-            heapq.heapify(self._waiting)
-        return gone + [entry[2] for entry in waiting]
+        gone += self._waiting.remove(named)
+        if self._paused and not self._knows(request):
+            self._paused.discard(request)
+        return gone
+
+    def pause(self, request: str) -> None:
+        """Compute nothing of a request until `proceed`; of one that has ended there is nothing."""
+        if self._knows(request):
+            self._paused.add(request)
+            for sequence in self._waiting.remove(lambda s: s.request == request):
+                self._wait(sequence)
+
+    def proceed(self, request: str) -> None:
+        """Go on with a request that was paused."""
+        self._paused.discard(request)
+        for sequence in self._waiting.remove(lambda s: s.request == request):
+            self._wait(sequence)
 
     def end(self, sequence: Sequence, *, keep: bool = True) -> None:
         """The sequence is complete: its slot is free. `keep` what it holds, unless in doubt."""
@@ -105,8 +133,8 @@ class Planner:
     def admit(self) -> list[Sequence]:
         """Give free slots to those who wait; returns who got one."""
         admitted = []
-        while self._waiting and self._may_enter(self._waiting[0][2]):
-            sequence = heapq.heappop(self._waiting)[2]
+        while (first := self._waiting.first) is not None and self._may_enter(first):
+            sequence = self._waiting.pop()
             if sequence.alone:
                 self.slots.clear()
             self.slots.place(sequence)
@@ -116,9 +144,10 @@ class Planner:
 
     def next_batch(self) -> Batch:
         """The next step's work; empty when nothing runs."""
-        for sequence in self._running:
+        awake = self._awake()
+        for sequence in awake:
             self._follow(sequence)
-        ready = [s for s in self._running if s.leader is None]
+        ready = [s for s in awake if s.leader is None]
         adapter = self._turn(ready)
         ready = [s for s in ready if s.adapter == adapter]
         decoding = [s for s in ready if s.decoding]
@@ -165,7 +194,9 @@ class Planner:
             return True
         if len(self._running) < 2:
             return False
-        loser = min(self._running, key=lambda s: (s.priority, -s.arrival))
+        loser = min(
+            self._running, key=lambda s: (s.request not in self._paused, s.priority, -s.arrival)
+        )
         self._running.remove(loser)
         self.slots.release(loser, keep=False)
         loser.computed, loser.leader = 0, None
@@ -187,19 +218,32 @@ class Planner:
     def _fills(self) -> bool:
         return self.slots.can_trim and not self._pooled
 
+    def _awake(self) -> list[Sequence]:
+        """Those who run and are not paused."""
+        if not self._paused:
+            return self._running
+        return [s for s in self._running if s.request not in self._paused]
+
+    def _knows(self, request: str) -> bool:
+        return any(s.request == request for s in (*self._running, *self._waiting))
+
     def _wait(self, sequence: Sequence) -> None:
-        heapq.heappush(self._waiting, (-sequence.priority, sequence.arrival, sequence))
+        self._waiting.add(sequence, aside=sequence.request in self._paused)
 
     def _may_enter(self, sequence: Sequence) -> bool:
         if not self._running:
             return True
-        if self._full or sequence.alone or any(s.alone for s in self._running):
+        if sequence.alone or any(s.alone for s in self._running):
+            return False
+        if self._full and self._awake():
             return False
         return self.busy < len(self.slots)
 
     def _follow(self, sequence: Sequence) -> None:
         leader = sequence.leader
-        if leader is not None and (leader.slot < 0 or leader.computed >= sequence.shares):
+        if leader is not None and (
+            leader.slot < 0 or leader.computed >= sequence.shares or leader.request in self._paused
+        ):
             self.slots.adopt(sequence)
 
     def _turn(self, ready: Items[Sequence]) -> str:

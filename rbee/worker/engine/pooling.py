@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 
 from rbee.errors import RbeeError
 from rbee.worker.engine.backend import Backend, DecodeFailed, Row
 from rbee.worker.engine.commands import Vector
+from rbee.worker.engine.patience import Patience
 
 VECTORS_A_STEP = 16
 
@@ -18,12 +20,20 @@ class Pooling:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._line: deque[tuple[Vector, list[Row]]] = deque()
+        self._patience = Patience()
 
     def __bool__(self) -> bool:
         return bool(self._line)
 
     def add(self, command: Vector) -> None:
         self._line.append((command, []))
+
+    @property
+    def limit_s(self) -> float:
+        """How long the next group may take."""
+        command, found = self._line[0]
+        group = self._group(command.inputs[len(found) :])
+        return self._patience.limit_s(0, sum(map(len, group)))
 
     def step(self) -> None:
         """Compute the next group of the first command. Raises `DecodeFailed` when it is fatal."""
@@ -33,7 +43,7 @@ class Pooling:
         error: RbeeError | None = None
         if not command.cancelled.is_set():
             try:
-                found += self._backend.embed(self._group(command.inputs[len(found) :]))
+                found += self._embedded(self._group(command.inputs[len(found) :]))
             except DecodeFailed as exc:
                 if exc.fatal:
                     raise
@@ -41,6 +51,12 @@ class Pooling:
         if error or command.cancelled.is_set() or len(found) == len(command.inputs):
             self._line.popleft()
             command.done(error or found)
+
+    def _embedded(self, group: Sequence[Sequence[int]]) -> list[Row]:
+        began = time.monotonic()
+        made = self._backend.embed(group)
+        self._patience.observe(0, sum(map(len, group)), time.monotonic() - began)
+        return made
 
     def _group(self, inputs: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
         """As many of the next inputs as go into one batch; one at least."""

@@ -107,7 +107,8 @@ class Slots:
         newcomer.slot = slot.number
 
     def adopt(self, follower: Sequence) -> None:
-        """The leader has got as far as was waited for, or is gone: go on with what there is."""
+        """The leader has got as far as was waited for, is gone, or is paused: go on with what there
+        is."""
         leader = follower.leader
         follower.leader = None
         if leader is None or leader.slot < 0:
@@ -115,8 +116,10 @@ class Slots:
             if donor is None or not self._is_there(donor):
                 return
             self._copy(donor, follower)
-        else:
-            self._copy(_Donor(self._all[leader.slot], follower.shares), follower)
+            return
+        there = min(leader.computed, follower.shares)
+        if there == follower.shares or there >= self._least:
+            self._copy(_Donor(self._all[leader.slot], there), follower)
 
     def release(self, leaver: Sequence, *, keep: bool = True) -> None:
         """The slot is free. What it holds is kept for others, unless it is wanted back at once."""

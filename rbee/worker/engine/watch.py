@@ -1,0 +1,61 @@
+"""Since when the engine's thread has been at what it does, and how long it may be.
+
+Written by that thread (`asked` by any that sends it a command), read by any. What is told is one
+piece of work at a time: a step, from the taking of its commands on; within it a copy of a slot's
+memory, the computing of a batch, of a group of vectors. A thread that takes no command although one
+is there is at that.
+"""
+
+from __future__ import annotations
+
+import time
+
+from rbee.worker.engine.patience import LEAST_S, UNKNOWN_S, Patience
+
+
+class Watch:
+    """The age of the current piece of work."""
+
+    def __init__(self) -> None:
+        self._doing: tuple[float, float] | None = None
+        """When it began and how long it may take, in one: both are read by other threads."""
+        self._rested = time.monotonic()
+        self._asked = 0.0
+        self._patience = Patience()
+
+    def __repr__(self) -> str:
+        return f"<Watch {'at rest' if self._doing is None else 'at work'}>"
+
+    def begin(self, limit_s: float = LEAST_S) -> float:
+        """Another piece of work begins; returns the time."""
+        now = time.monotonic()
+        self._doing = (now, limit_s)
+        return now
+
+    def begin_batch(self, decoding: int, prompt_cells: int, *, copied: bool) -> float:
+        """The computing of a batch begins; returns the time. `copied`: memory was, just before.
+        llama.cpp moves it when it computes the next batch: gigabytes, whatever the batch."""
+        limit = self._patience.limit_s(decoding, prompt_cells)
+        return self.begin(max(limit, UNKNOWN_S) if copied else limit)
+
+    def end_batch(self, decoding: int, prompt_cells: int, took_s: float, *, copied: bool) -> None:
+        """It is computed: the next one's patience follows from what it took."""
+        if not copied:
+            self._patience.observe(decoding, prompt_cells, took_s)
+
+    def rest(self) -> None:
+        """Nothing is to be done before a command comes."""
+        self._rested = time.monotonic()
+        self._doing = None
+
+    def asked(self) -> None:
+        """A command comes, and none is there that has not been taken."""
+        self._asked = time.monotonic()
+
+    def pulse(self, *, waits: bool) -> tuple[float, float]:
+        """Age and limit of the current piece of work; 0 and the least when there is none. `waits`:
+        whether a command has not been taken."""
+        doing, now = self._doing, time.monotonic()
+        if doing is not None:
+            return now - doing[0], doing[1]
+        return (now - max(self._rested, self._asked) if waits else 0.0), LEAST_S
