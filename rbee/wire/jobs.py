@@ -23,7 +23,7 @@ from anyio.abc import TaskGroup
 
 from rbee.contracts.answers import JobState, JobView
 from rbee.contracts.events import AnyEvent, Done, Failed
-from rbee.errors import Cancelled, JobNotFound, Overloaded, RbeeError, Unavailable
+from rbee.errors import Cancelled, Draining, JobNotFound, Overloaded, RbeeError, Unavailable
 from rbee.wire.codec import plain
 from rbee.wire.eventlog import EventLog
 from rbee.wire.replies import failed, from_failed, problem
@@ -99,6 +99,7 @@ class Jobs:
         self._grace_s = orphan_grace_s
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._closing = False
+        self.draining = False
 
     def __repr__(self) -> str:
         return f"<Jobs {self.running} running of {len(self._jobs)}>"
@@ -108,10 +109,13 @@ class Jobs:
         return sum(1 for job in self._jobs.values() if job.state == "running")
 
     def start(self, operation: str, run: Run, *, detached: bool = False) -> Job:
-        """Begin `run` as a job. Raises `Overloaded` at the bound and while shutting down."""
+        """Begin `run` as a job. Raises `Overloaded` at the bound and while shutting down,
+        `Draining` when no more are taken."""
         self._forget_old(time.monotonic())
         if self._closing:
             raise Overloaded("This server is shutting down.", retry_after_s=2.0)
+        if self.draining:
+            raise Draining("This server finishes what it has, and takes no more.", retry_after_s=2)
         if self.running >= MAX_RUNNING:
             raise Overloaded(f"{MAX_RUNNING} jobs are running already.", retry_after_s=5.0)
         job = Job(operation, detached)
@@ -150,6 +154,15 @@ class Jobs:
             await job.finished.wait()
         if job.readers == 0 and job.leavings == leaving:
             job.cancel()
+
+    def drain(self) -> None:
+        """Take no more; what runs goes on. Idempotent."""
+        self.draining = True
+
+    async def drained(self) -> None:
+        """Return when nothing runs any more."""
+        for job in list(self._jobs.values()):
+            await job.finished.wait()
 
     def close(self) -> None:
         """Cancel everything that runs; streams then end with their `failed` event."""
