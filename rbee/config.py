@@ -32,6 +32,11 @@ Interval = Annotated[float, Meta(ge=0.05, le=3_600.0)]
 Host = Annotated[str, Meta(min_length=1, max_length=255)]
 OptionalName = Annotated[str, Meta(max_length=64, pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?\Z")]
 Url = Annotated[str, Meta(max_length=2_000, pattern=r"^(https?://[^/\s]+)?\Z")]
+Urls = Annotated[
+    str,
+    Meta(max_length=2_000, pattern=r"^(https?://[^/\s,]+(\s*,\s*https?://[^/\s,]+)*)?\Z"),
+]
+"""Any number of them, separated by commas."""
 OptionalContext = Annotated[int, Meta(ge=0, le=1_048_576)]
 OptionalThreads = Annotated[int, Meta(ge=0, le=1_024)]
 PoolTokens = Annotated[int, Meta(ge=0, le=64 * 1_048_576)]
@@ -57,9 +62,9 @@ class QueenConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """`rbee serve --role queen`."""
 
     port: Port = QUEEN_PORT
-    beat_s: Interval = 2.0
+    beat_s: Interval = 1.0
     """How often hives and workers shall report."""
-    beats_missed: Annotated[int, Meta(ge=1, le=100)] = 3
+    beats_missed: Annotated[int, Meta(ge=1, le=100)] = 4
     """After this many silent intervals a hive or worker counts as gone."""
     settle_s: Duration = 3.0
     """A queen just started waits this long for the fleet before she says that nobody is there."""
@@ -74,6 +79,8 @@ class QueenConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True)
     orphan_grace_s: Duration = 30.0
     """How long an answer waits for somebody to come back: a worker that can go on with it, the next
     queen, or the reader of a client that says when it leaves. Other clients cancel by closing."""
+    drain_s: Duration = 30.0
+    """Between the signal to end and the end: for the answers that run."""
 
 
 class HiveConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -82,7 +89,8 @@ class HiveConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
     port: Port = HIVE_PORT
     id: OptionalName = ""
     """Empty: the machine's host name."""
-    queen: Url = QUEEN_URL
+    queen: Urls = QUEEN_URL
+    """Whom to send heartbeats; several queens are separated by commas."""
     models_dir: str = ""
     """Empty: `models` under rbee's home."""
     worker_port: Annotated[int, Meta(ge=1, le=65_000)] = WORKER_PORT
@@ -103,7 +111,11 @@ class HiveConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True):
     start_limit_s: Duration = 600.0
     """How long a worker may take to load its model."""
     stop_grace_s: Duration = 5.0
-    """After SIGTERM, until SIGKILL."""
+    """How long a worker may take to end, beside its drain; then SIGKILL."""
+    drain_s: Duration = 30.0
+    """How long workers that shall end go on with the answers that run."""
+    hive_grace_s: Duration = 30.0
+    """How long workers serve on without this hive; after that they drain and end."""
     backoff_first_s: Interval = 1.0
     """Before a crashed worker is started again; doubled each time."""
     backoff_max_s: Interval = 60.0
@@ -129,8 +141,12 @@ class WorkerConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True
     """The file's, when it is known already."""
     id: OptionalName = ""
     hive_id: OptionalName = ""
-    queen: Url = ""
-    """Whom to send heartbeats; empty: nobody."""
+    hive: Url = ""
+    """The hive that started this worker: it is sent heartbeats, too."""
+    hive_grace_s: Duration = 30.0
+    """How long to serve on when that hive does not answer; after that: drain, and end."""
+    queen: Urls = ""
+    """Whom to send heartbeats; several queens are separated by commas; empty: nobody."""
     slots: Slots = 4
     context: OptionalContext = 0
     threads: OptionalThreads = 0
@@ -149,13 +165,20 @@ class WorkerConfig(Common, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Tokens of one engine step at most: what is decoded, then chunks of prompts."""
     queue_limit: Count = 256
     """Requests that may wait for a slot; one more is answered 429."""
+    drain_s: Duration = 30.0
+    """Between the signal to end and the end: for the answers that run."""
     parent: Annotated[int, Meta(ge=0)] = 0
-    """The process that must live for this one to live; 0: none."""
+    """The process that must live for this one to live, with a `hive` until it serves; 0: none."""
 
 
 def context_of(trained: int) -> int:
     """Tokens for one request when nobody says: what the model was trained for, within reason."""
     return min(trained or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+
+
+def queens(text: str) -> list[str]:
+    """The addresses in a setting `queen`."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 C = TypeVar("C", QueenConfig, HiveConfig, WorkerConfig)

@@ -90,6 +90,10 @@ class Catalog:
         """The adapter or the projector that a name means; `path` is where the name stands."""
         return parts.find(name, kind, self.entries(), path)
 
+    def id_of(self, file: str) -> str:
+        """What a file is called here; a file that is not among ours is called as it is."""
+        return next((found.id for found in self._found.values() if str(found.path) == file), file)
+
     async def identify(self, entry: ModelEntry, report: Callable[[int, int], None]) -> ModelEntry:
         """The entry with its sha256, read now if need be."""
         found = self._found.get(entry.id)

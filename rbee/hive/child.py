@@ -1,25 +1,30 @@
-"""One supervised worker: its own task is the only one that moves it from state to state.
+"""One supervised worker: what it is, in which state, and the task that sees its lives through.
 
-Others read `view()`, await `settled` or `ended`, and call `stop()`; they never set a state.
+1. Others read `view()`, await `settled` or `ended`, say what they want (`drain`, `stop`) and what
+   they heard (`hear`, `look`); they never set a state.
+2. A life is a process: a child of ours, or at first one that an earlier life of the hive started.
+3. A drain is a life with a deadline; ending one now is SIGTERM and SIGINT, which says twice what
+   SIGTERM alone says once (`rbee.wire.server`).
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 
 import anyio
-import psutil
 
 from rbee.config import HiveConfig
 from rbee.contracts.answers import Spawned
-from rbee.contracts.fleet import WorkerProcess
-from rbee.errors import Cancelled, RbeeError, SpawnFailed
+from rbee.contracts.fleet import WorkerBeat, WorkerProcess
+from rbee.errors import Cancelled, Draining, RbeeError, SpawnFailed
 from rbee.hive import verdict
-from rbee.hive.launch import Said, Wish, port_of, understand
+from rbee.hive.adopted import follow
+from rbee.hive.launch import Command, Said, Wish, port_of, understand
 from rbee.hive.lifecycle import (
     ALIVE,
     MOVES,
@@ -28,20 +33,16 @@ from rbee.hive.lifecycle import (
     backoff_s,
     crashes_in_a_row,
 )
-from rbee.hive.process import Process, run
+from rbee.hive.orphans import Orphan
+from rbee.hive.process import Process, measured, run
+from rbee.hive.pulse import Pulse, ailment, pulse_of
 from rbee.hive.tail import Tail
+from rbee.wire.drain import DRAIN_SIGNAL
 
 log = logging.getLogger(__name__)
+NOW = (signal.SIGTERM, signal.SIGINT)
 Report = Callable[[int, int], None]
 """(done, total) of loading."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """How the process is called; made by the supervisor for each worker."""
-
-    argv: Sequence[str]
-    env: dict[str, str]
 
 
 class Child:
@@ -55,6 +56,7 @@ class Child:
         *,
         changed: Callable[[], None],
         report: Report,
+        orphan: Orphan | None = None,
     ) -> None:
         self.wish = wish
         self.state: ChildState = "starting"
@@ -65,17 +67,21 @@ class Child:
         """It serves, or never will."""
         self.ended = anyio.Event()
         """No process and no task is left."""
+        self.drained = False
+        """Whether it was asked to end when it has finished."""
         self._command = command
         self._config = config
         self._changed = changed
         self._report = report
         self._tail = Tail()
+        self._orphan = orphan
         self._process: Process | None = None
+        self._pulse = Pulse(time.monotonic())
         self._exit_code: int | None = None
         self._said_error: RbeeError | None = None
         self._ready_at = 0.0
         self._crashes = 0
-        self._has_served = False
+        self._has_served = orphan is not None
         self._scope = anyio.CancelScope()
 
     def __repr__(self) -> str:
@@ -89,11 +95,47 @@ class Child:
     def alive(self) -> bool:
         return self.state in ALIVE
 
+    @property
+    def running(self) -> int:
+        """Answers that it is giving, by its last heartbeat."""
+        return self._pulse.running
+
     def stop(self) -> None:
         """Ask it to end; `ended` tells when it has. Idempotent."""
         if self.state not in ("stopping", "stopped"):
             self._move("stopping")
             self._scope.cancel()
+
+    def drain(self, limit_s: float) -> None:
+        """Have it take nothing new and end when it has finished, after `limit_s` in any case. One
+        that does not serve is stopped."""
+        self.drained = True
+        limit = anyio.current_time() + limit_s
+        if self.state == "draining":
+            self._scope.deadline = min(limit, self._scope.deadline)
+        elif self.state == "ready" and self._process is not None:
+            self._move("draining")
+            self._scope.deadline = limit
+            self._process.send(DRAIN_SIGNAL)
+        else:
+            self.error = self.error or Draining("This hive takes no workers any more.")
+            self.stop()
+
+    def hear(self, beat: WorkerBeat, now: float) -> bool:
+        """Take its heartbeat; False when that comes from another process than its own."""
+        if self.pid is None or beat.pid != self.pid:
+            return False
+        self._pulse = pulse_of(beat, now)
+        return True
+
+    def look(self, now: float, awake: float) -> None:
+        """Kill it when it does not get on; another life follows, unless it was to end anyway."""
+        if self.state not in ("ready", "draining") or self._process is None:
+            return
+        if ill := ailment(self._pulse, now, awake):
+            self._process.send(signal.SIGKILL)
+            if self.state == "ready":
+                self._fell(verdict.killed(ill, self._tail))
 
     async def live(self) -> None:
         """The task of this worker. Cancelling it stops the process first."""
@@ -123,19 +165,32 @@ class Child:
                 self._said_error = exc
         self._exit_code = self._process.exit_code if self._process else None
         self._process = None
-        if not self._is("stopping"):
+        if self._is("starting") or self._is("ready"):  # nobody has decided yet what comes now
             self._gone(code, late=self._scope.cancelled_caught)
         return self.state
 
-    async def _run(self) -> int:
+    async def _run(self) -> int | None:
+        orphan, self._orphan = self._orphan, None
+        grace_s = self._config.stop_grace_s
+        if orphan is not None:
+            adopted = partial(self._adopted, orphan.url)
+            await follow(orphan.process, on_start=adopted, grace_s=grace_s, signals=NOW)
+            return None
         return await run(
             self._command.argv,
             self._command.env,
             on_start=self._started,
             on_line=self._line,
             tail=self._tail,
-            grace_s=self._config.stop_grace_s,
+            grace_s=grace_s,
+            signals=NOW,
         )
+
+    def _adopted(self, url: str, process: Process) -> None:
+        self._process = process
+        self._tail.add(f"--- process {process.pid}, adopted: nobody hears what it says ---")
+        log.info("worker %s: process %d adopted", self.wish.worker_id, process.pid)
+        self._serves(url)
 
     def _started(self, process: Process) -> None:
         self._process = process
@@ -159,6 +214,7 @@ class Child:
         self._scope.deadline = math.inf
         self._has_served = True
         self._ready_at = time.monotonic()
+        self._pulse = Pulse(self._ready_at)
         self.url, self.error = url, None
         self._move("ready")
         self.settled.set()
@@ -166,7 +222,11 @@ class Child:
     def _gone(self, code: int | None, *, late: bool) -> None:
         """The process ended, and nobody asked it to."""
         said = verdict.explained(self._said_error, self._tail)
-        self.error = said or self._guess(code, late=late)
+        self._fell(said or self._guess(code, late=late))
+
+    def _fell(self, error: RbeeError) -> None:
+        """It serves no more: another life follows after a pause, or it is given up."""
+        self.error = error
         served_s = time.monotonic() - self._ready_at if self._ready_at else 0.0
         self._crashes = crashes_in_a_row(self._crashes, served_s, self._config.backoff_max_s)
         self.url = ""
@@ -208,31 +268,22 @@ class Child:
 
     def view(self, *, with_tail: bool = False) -> WorkerProcess:
         """What the outside may see."""
-        wish, process = self.wish, self._process
+        wish = self.wish
         return WorkerProcess(
             worker_id=wish.worker_id,
             model=wish.model_id,
             state=self.state,
-            pid=self.pid,
             port=port_of(self.url) or None,
             url=self.url,
             device=wish.device,
             sha256=wish.sha256,
             slots=wish.slots,
             context=wish.context,
-            rss_bytes=_rss(process.pid) if process else 0,
-            uptime_s=round(time.monotonic() - process.since, 3) if process else 0.0,
             restarts=self.restarts,
             exit_code=self._exit_code,
             reason=self.error.message if self.error else "",
             log_tail=self._tail.lines() if with_tail else [],
             lora=list(wish.lora),
             sees=wish.projector is not None,
+            **(measured(self._process) if self._process else {}),
         )
-
-
-def _rss(pid: int) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0  # it ended this moment; its task is about to say so

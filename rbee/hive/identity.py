@@ -11,7 +11,7 @@ from rbee.errors import Misdirected
 
 @dataclass(frozen=True)
 class Identity:
-    """`url` is where others reach this hive."""
+    """`url` is where others reach this hive, `queen` to whom it reports."""
 
     id: str
     url: str

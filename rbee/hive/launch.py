@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from rbee.config import HiveConfig, WorkerConfig
 from rbee.contracts.answers import Problem
 from rbee.errors import RbeeError, SpawnFailed, from_code
 
+START = ("-P", "-m", "rbee.main", "serve", "--role", "worker")
 _HUB_PREFIXES = ("HF_", "HUGGING", "HUGGINGFACE")
 _NOT_FOR_WORKERS = frozenset({"RBEE_CONFIG", "RBEE_QUEEN_URL", "RBEE_HIVE_URL"})
 _SETTINGS = frozenset(HiveConfig.__struct_fields__ + WorkerConfig.__struct_fields__)
@@ -59,12 +60,30 @@ class Wish:
         return list(dict.fromkeys([self.model_id, *(p.id for p in (*parts, *self.lora.values()))]))
 
 
-def arguments(wish: Wish, config: HiveConfig, hive_id: str, parent: int) -> list[str]:
-    """The argument list of a worker."""
-    argv = [sys.executable, "-P", "-m", "rbee.main", "serve", "--role", "worker"]
-    argv += ["--config", os.devnull]
+@dataclass(frozen=True)
+class Owner:
+    """The hive that a worker belongs to, as its processes call it."""
+
+    id: str
+    url: str
+    """Where its workers reach it: an address of this machine."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """How a process is called."""
+
+    argv: Sequence[str]
+    env: dict[str, str]
+
+
+def arguments(wish: Wish, config: HiveConfig, owner: Owner, parent: int) -> list[str]:
+    """The argument list of a worker; `recall.called` reads it back."""
+    argv = [sys.executable, *START, "--config", os.devnull]
     argv += ["--model", wish.model_file, "--model-id", wish.model_id]
-    argv += ["--id", wish.worker_id, "--hive-id", hive_id, "--parent", str(parent)]
+    argv += ["--id", wish.worker_id, "--hive-id", owner.id, "--hive", owner.url]
+    argv += ["--parent", str(parent), "--hive-grace-s", str(config.hive_grace_s)]
+    argv += ["--drain-s", str(config.drain_s)]
     argv += ["--port-from", str(config.worker_port), "--slots", str(wish.slots)]
     argv += ["--device", wish.device, "--gpu-layers", str(wish.gpu_layers)]
     argv += ["--bind", config.bind]

@@ -3,6 +3,7 @@
 starting -> ready              it said so
 starting -> failed             it never served: its reason is kept, nobody tries again
 starting, ready -> backoff     it served before and died: it comes again, later each time
+ready -> draining              it takes nothing new, and ends when it has finished
 backoff  -> starting | failed  failed after `crashes_max` in a row
 any but the last -> stopping -> stopped
 """
@@ -13,19 +14,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
-ChildState = Literal["starting", "ready", "backoff", "failed", "stopping", "stopped"]
+ChildState = Literal["starting", "ready", "draining", "backoff", "failed", "stopping", "stopped"]
 
 MOVES: Final[Mapping[ChildState, frozenset[ChildState]]] = MappingProxyType(
     {
         "starting": frozenset({"ready", "backoff", "failed", "stopping"}),
-        "ready": frozenset({"backoff", "failed", "stopping"}),
+        "ready": frozenset({"draining", "backoff", "failed", "stopping"}),
+        "draining": frozenset({"stopping"}),
         "backoff": frozenset({"starting", "failed", "stopping"}),
         "failed": frozenset({"stopping"}),
         "stopping": frozenset({"stopped"}),
         "stopped": frozenset(),
     }
 )
-ALIVE: Final = frozenset({"starting", "ready", "backoff"})
+ALIVE: Final = frozenset({"starting", "ready", "draining", "backoff"})
 """States in which a worker counts: it holds a model, or will."""
 
 

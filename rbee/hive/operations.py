@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any, assert_never
 
 from rbee.config import HiveConfig, context_of
-from rbee.contracts.answers import Deleted, ModelEntries, Spawned, WorkerProcesses
+from rbee.contracts.answers import Deleted, Drained, ModelEntries, Spawned, WorkerProcesses
 from rbee.contracts.events import Progress, Unit
 from rbee.contracts.fleet import ModelEntry
 from rbee.contracts.operations import (
+    HiveDrain,
     HiveOperation,
     ModelDelete,
     ModelDownload,
@@ -62,7 +63,9 @@ class Operations:
             case WorkerProcessGet():
                 return self._supervisor.get(operation.worker_id, operation.pid)
             case WorkerProcessDelete():
-                return Deleted(await self._supervisor.delete(operation.worker_id, operation.pid))
+                return await self.delete(operation)
+            case HiveDrain():
+                return await self.drain(operation)
             case ModelDownload():
                 return await self.download(operation.model, job)
             case ModelList():
@@ -88,6 +91,21 @@ class Operations:
         entry = await self._catalog.identify(entry, partial(_emit, job, "check", "bytes"))
         wish = replace(self._wish(operation, entry, device.id), projector=projector, lora=lora)
         return await self._supervisor.spawn(wish, partial(_emit, job, "load", "percent"))
+
+    async def delete(self, operation: WorkerProcessDelete) -> Deleted:
+        drain_s = self._drain_s(operation) if operation.drain else None
+        gone = await self._supervisor.delete(operation.worker_id, operation.pid, drain_s)
+        return Deleted(gone)
+
+    async def drain(self, operation: HiveDrain) -> Drained:
+        """Empty this hive, or open it again."""
+        if operation.undo:
+            self._supervisor.undo_drain()
+            return Drained(self._id, [])
+        return Drained(self._id, await self._supervisor.drain(self._drain_s(operation)))
+
+    def _drain_s(self, operation: WorkerProcessDelete | HiveDrain) -> float:
+        return self._config.drain_s if operation.drain_s is None else operation.drain_s
 
     def _wish(self, operation: WorkerSpawn, entry: ModelEntry, device: str) -> Wish:
         asked = operation.gpu_layers

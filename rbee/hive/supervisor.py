@@ -1,8 +1,8 @@
-"""The workers of this hive: the only owner of child processes.
+"""The workers of this hive: the only owner of worker processes.
 
 Each worker is a task of its own (`child.Child`). This module gives them names, bounds their number,
-finds and deletes them, and forgets the oldest failures. How a process is called comes from outside
-(`Build`): tests start other programs through it.
+finds, adopts, drains and deletes them, looks how they get on, and forgets the oldest failures. How
+a process is called comes from outside (`Build`): tests start other programs through it.
 """
 
 from __future__ import annotations
@@ -10,22 +10,27 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 import anyio
 from anyio.abc import TaskGroup
 
 from rbee.config import HiveConfig
 from rbee.contracts.answers import Spawned
-from rbee.contracts.fleet import WorkerProcess
-from rbee.errors import BadRequest, Late, Overloaded, WorkerNotFound
-from rbee.hive.child import Child, Command, Report
-from rbee.hive.launch import Wish
+from rbee.contracts.fleet import WorkerBeat, WorkerProcess
+from rbee.errors import BadRequest, Draining, Late, Overloaded, WorkerNotFound
+from rbee.hive.child import Child, Report
+from rbee.hive.launch import Command, Wish
+from rbee.hive.orphans import Orphan
 
 log = logging.getLogger(__name__)
 FAILURES_KEPT = 20
 END_EXTRA_S = 5.0
 """Beyond the grace, until a process that got SIGKILL must be gone."""
+LOOK_S = 0.25
+ASLEEP_S = 1.0
+"""Looking that much later than it should have, this hive was not awake to hear anybody."""
 Build = Callable[[Wish], Command]
 
 
@@ -41,6 +46,7 @@ class Supervisor:
         self._changed = changed
         self._children: dict[str, Child] = {}
         self._closing = False
+        self.draining = False
         self._limit_s = config.stop_grace_s + END_EXTRA_S
 
     def __repr__(self) -> str:
@@ -75,11 +81,7 @@ class Supervisor:
         An asker who leaves takes the worker along.
         """
         self.check_room()
-        child = Child(
-            wish, self._build(wish), self._config, changed=self._child_changed, report=report
-        )
-        self._children[wish.worker_id] = child
-        self._group.start_soon(child.live, name=wish.worker_id)
+        child = self._begin(wish, report)
         try:
             await child.settled.wait()
         except anyio.get_cancelled_exc_class():
@@ -88,11 +90,57 @@ class Supervisor:
             raise
         return child.outcome()
 
+    def adopt(self, orphan: Orphan) -> Child | None:
+        """Own a worker that an earlier life of this hive started; None when it has its like."""
+        if self._closing or self.draining or orphan.wish.worker_id in self._children:
+            return None
+        return self._begin(orphan.wish, lambda done, total: None, orphan)
+
+    def _begin(self, wish: Wish, report: Report, orphan: Orphan | None = None) -> Child:
+        child = Child(
+            wish,
+            self._build(wish),
+            self._config,
+            changed=self._child_changed,
+            report=report,
+            orphan=orphan,
+        )
+        self._children[wish.worker_id] = child
+        self._group.start_soon(child.live, name=wish.worker_id)
+        return child
+
+    def hear(self, beat: WorkerBeat) -> bool:
+        """Take the heartbeat of a worker; False when it is none of these."""
+        child = self._children.get(beat.id)
+        return child is not None and child.hear(beat, time.monotonic())
+
+    async def watch(self) -> None:
+        """Look how the workers get on; for the hive's task group."""
+        awake = looked = time.monotonic()
+        while True:
+            await anyio.sleep(LOOK_S)
+            now = time.monotonic()
+            awake = now if now - looked > LOOK_S + ASLEEP_S else awake
+            looked = now
+            for child in list(self._children.values()):
+                child.look(now, awake)
+
+    @property
+    def running(self) -> int:
+        """Answers that the workers are giving."""
+        return sum(child.running for child in self._children.values() if child.alive)
+
     def check_room(self) -> None:
-        """Raises `Overloaded` when no worker may be added."""
+        """Raises `Overloaded` when no worker may be added, `Draining` while none shall be."""
         alive = sum(1 for child in self._children.values() if child.state != "failed")
         if self._closing:
             raise Overloaded("This hive is shutting down.", retry_after_s=2.0)
+        if self.draining:
+            raise Draining(
+                "This hive is being drained, and starts no workers.",
+                hint="undo the drain, or ask another hive",
+                retry_after_s=5.0,
+            )
         if alive >= self._config.max_workers:
             raise Overloaded(
                 f"This hive runs {alive} workers, and {self._config.max_workers} are the most.",
@@ -100,11 +148,41 @@ class Supervisor:
                 retry_after_s=10.0,
             )
 
-    async def delete(self, worker_id: str | None, pid: int | None) -> str:
-        """Stop a worker and forget it; returns its id when its process is gone."""
+    async def delete(
+        self, worker_id: str | None, pid: int | None, drain_s: float | None = None
+    ) -> str:
+        """Stop a worker and forget it; returns its id when its process is gone. With `drain_s` it
+        may finish what it has; whoever does not wait for that leaves it at it."""
         child = self._find(worker_id, pid)
+        if drain_s is not None:
+            await self._drained([child], drain_s)
         await self._remove(child)
         return child.wish.worker_id
+
+    async def drain(self, limit_s: float) -> list[str]:
+        """Start no worker any more, and have all that there are end when they have finished, after
+        `limit_s` in any case. Returns their ids when they are gone."""
+        self.draining = True
+        self._changed()
+        children = list(self._children.values())
+        await self._drained(children, limit_s)
+        for child in children:
+            await self._remove(child)
+        return [child.wish.worker_id for child in children]
+
+    def undo_drain(self) -> None:
+        """Take work again. Workers that were to end do so."""
+        self.draining = False
+        self._changed()
+
+    async def _drained(self, children: Sequence[Child], limit_s: float) -> None:
+        for child in children:
+            if child.state != "failed":
+                child.drain(limit_s)
+        with anyio.move_on_after(limit_s):
+            for child in children:
+                if child.state != "failed":
+                    await child.ended.wait()
 
     async def close(self) -> None:
         """Stop all, at the same time."""
@@ -129,6 +207,9 @@ class Supervisor:
         failures = [k for k, child in self._children.items() if child.state == "failed"]
         for worker_id in failures[:-FAILURES_KEPT]:
             log.info("forgetting the failed worker %s", worker_id)
+            del self._children[worker_id]
+        drained = [k for k, c in self._children.items() if c.drained and c.state == "stopped"]
+        for worker_id in drained:
             del self._children[worker_id]
         self._changed()
 

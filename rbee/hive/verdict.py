@@ -30,6 +30,11 @@ def died(code: int | None, served: bool, tail: Tail) -> SpawnFailed:
     return SpawnFailed(f"The worker {how_it_ended(code)} {when}.{_words(tail)}")
 
 
+def killed(why: str, tail: Tail) -> SpawnFailed:
+    """It served, and no longer got on."""
+    return SpawnFailed(f"The worker was killed: {why}.{_words(tail)}")
+
+
 def how_it_ended(code: int | None) -> str:
     """An exit code in words."""
     if code is None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 import psutil
 from msgspec import Struct
@@ -28,7 +30,8 @@ POLL_S = 0.02
 CLOCK_SLACK_S = 60.0
 """Start times are told by the wall clock, which may have been set since."""
 STOP_LIMIT_S = 12.0
-"""A drain and the hive's own patience with its workers, 5 s each, and a little."""
+"""Beside the drain: for connections to close, and for the hive's patience with its workers."""
+TELL_S = 1.0
 KILL_LIMIT_S = 5.0
 FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
 
@@ -41,6 +44,8 @@ class Background(Struct, kw_only=True):
     command: list[str]
     urls: list[str]
     log: str
+    drain_s: float = 30.0
+    """How long it may go on with the answers that run when it shall end."""
 
     def process(self) -> psutil.Process | None:
         """The process, when it still is the one that was started."""
@@ -93,40 +98,67 @@ def folder() -> Path:
     return found
 
 
-def stop(background: Background) -> bool:
-    """End a process and everything it started; True when it had to be killed."""
+def hurry(background: Background) -> None:
+    """Ask a process to end without waiting for the answers that run: two signals say so."""
+    process = background.process()
+    if process is not None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+
+def stop(background: Background, tell: Callable[[float], None], *, asked: bool = False) -> bool:
+    """End a process and all its workers, unless it was `asked` to already; True when it had to be
+    killed. `tell` is told every second how much longer it may take."""
     process = background.process()
     if process is None:
         return False
-    family = _children(process)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.terminate()
-    if _gone(process, STOP_LIMIT_S):
+    if not asked:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    if _gone(process, STOP_LIMIT_S + (0.0 if asked else background.drain_s), tell):
         return False
-    for member in [process, *family]:
+    for member in [process, *_family(process, background)]:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
-    if not _gone(process, KILL_LIMIT_S):
+    if not _gone(process, KILL_LIMIT_S, lambda left_s: None):
         raise Late(f"Process {background.pid} does not end, not even by SIGKILL.")
     return True
 
 
-def _children(process: psutil.Process) -> list[psutil.Process]:
+def _family(process: psutil.Process, background: Background) -> list[psutil.Process]:
+    """What it started, and the workers of its hive that an earlier life started."""
     try:
-        return process.children(recursive=True)
+        children = process.children(recursive=True)
     except psutil.NoSuchProcess:
-        return []
+        children = []
+    ports = {f":{urlsplit(url).port}" for url in background.urls}
+    adopted = [p for p in psutil.process_iter() if _hive_of(p).endswith(tuple(ports))]
+    return [*children, *adopted]
 
 
-def _gone(process: psutil.Process, limit_s: float) -> bool:
+def _hive_of(process: psutil.Process) -> str:
+    """The address of the hive whose worker this is; empty for any other process."""
+    try:
+        command = process.cmdline()
+    except psutil.Error:
+        return ""
+    is_worker = "rbee.main" in command and "--hive" in command[:-1]
+    return command[command.index("--hive") + 1] if is_worker else ""
+
+
+def _gone(process: psutil.Process, limit_s: float, tell: Callable[[float], None]) -> bool:
     """Wait for somebody else's child, which may stay as a zombie that nobody reaps."""
-    end = time.monotonic() + limit_s
-    while time.monotonic() < end:
+    end, told = time.monotonic() + limit_s, time.monotonic()
+    while (now := time.monotonic()) < end:
         try:
             if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
                 return True
         except psutil.NoSuchProcess:
             return True
+        if now - told > TELL_S:
+            tell(end - now)
+            told = time.monotonic()
         time.sleep(POLL_S)
     return False
 

@@ -72,7 +72,7 @@ _OPTIONS = [
     click.option("--insecure", is_flag=True, help="Allow an address that others can reach."),
     click.option("--allowed-host", "allowed_hosts", multiple=True, help="Further Host name."),
     click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
-    click.option("--queen", metavar="URL", help="hive, worker: whom to send heartbeats."),
+    click.option("--queen", metavar="URL[,URL]", help="hive, worker: whom to send heartbeats."),
     click.option("--id", metavar="NAME", help="hive, worker: its name in the fleet."),
     click.option("--models-dir", metavar="DIR", help="hive: where GGUF files lie."),
     click.option("--slots", metavar="N", help="hive, worker: requests answered at a time."),
@@ -82,6 +82,9 @@ _OPTIONS = [
     click.option("--model-id", metavar="ID", help="worker: how the model is called."),
     click.option("--sha256", metavar="HEX", help="worker: the file's, when known."),
     click.option("--hive-id", metavar="NAME", help="worker: the hive that started it."),
+    click.option("--hive", metavar="URL", help="worker: that hive's address."),
+    click.option("--hive-grace-s", metavar="S", help="hive, worker: it lives on without it."),
+    click.option("--drain-s", metavar="S", help="What runs may take that long at the end."),
     click.option("--device", metavar="NAME", help="worker: cpu, metal or cuda:N."),
     click.option("--gpu-layers", metavar="N", help="worker: -1 puts all on the device."),
     click.option("--projector", metavar="FILE", help="worker: what lets it see (mmproj)."),
@@ -91,7 +94,7 @@ _OPTIONS = [
     click.option("--batch-tokens", metavar="N", help="hive, worker: tokens of a step."),
     click.option("--queue-limit", metavar="N", help="queen, worker: requests that may wait."),
     click.option("--port-from", metavar="N", help="worker: the first free port from here."),
-    click.option("--parent", metavar="PID", help="worker: dies with this process."),
+    click.option("--parent", metavar="PID", help="worker: dies with this process while loading."),
 ]
 
 

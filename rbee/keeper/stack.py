@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from rbee import config, paths
 from rbee.client.transport import call
 from rbee.contracts.answers import Health
 from rbee.errors import Late, PortInUse, RbeeError, ServerGone, SpawnFailed
@@ -100,6 +101,7 @@ def start(parts: Sequence[Part], wanted: Addresses, flags: Sequence[str] = ()) -
             command=process.cmdline(),
             urls=[wanted.of(part) for part in parts],
             log=str(log),
+            drain_s=max(map(_drain_s, parts)),
         )
         record = background.read()
         background.write(background.Record(processes=[*record.processes, made]))
@@ -108,6 +110,14 @@ def start(parts: Sequence[Part], wanted: Addresses, flags: Sequence[str] = ()) -
         raise
     _let_go(child)
     return made
+
+
+def _drain_s(part: Part) -> float:
+    """How long it may take to end, by the settings that it has just read."""
+    file = paths.config_dir() / f"{part}.toml"
+    if part == "queen":
+        return config.load(config.QueenConfig, file).drain_s
+    return config.load(config.HiveConfig, file).drain_s
 
 
 def _command(parts: Sequence[Part], wanted: Addresses, flags: Sequence[str]) -> list[str]:

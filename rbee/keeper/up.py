@@ -8,10 +8,14 @@ from typing import Any
 import click
 
 from rbee.client.requests import hive_address, queen_address
-from rbee.errors import Usage
+from rbee.client.transport import call
+from rbee.contracts.fleet import FleetStatus
+from rbee.errors import RbeeError, Usage
 from rbee.keeper import background, stack
 from rbee.keeper.options import json_option
 from rbee.wire import codec
+
+PROBE_S = 1.0
 
 
 @click.command()
@@ -50,13 +54,17 @@ def _as_flags(parts: list[stack.Part], flags: dict[str, Any]) -> list[str]:
 
 
 @click.command()
+@click.option("--now", is_flag=True, help="Do not wait for answers that run.")
 @json_option
-def down(as_json: bool) -> None:
-    """End what `rbee up` started, with all its workers."""
+def down(now: bool, as_json: bool) -> None:
+    """End what `rbee up` started, with all its workers, when it has finished what runs."""
+    if now:  # without the lock, which another `rbee down` that waits would hold
+        for process in background.read().processes:
+            background.hurry(process)
     with background.locked():
         record = background.read()
         for process in record.processes:
-            killed = background.stop(process)
+            killed = background.stop(process, _Waiting(process), asked=now)
             how = "killed, for it did not end by itself" if killed else "ended"
             _tell(f"down: {' and '.join(process.urls)} (pid {process.pid}) {how}")
         background.write(background.Record())
@@ -64,6 +72,33 @@ def down(as_json: bool) -> None:
         sys.stdout.write(codec.encode(record).decode() + "\n")
     if not record.processes:
         _tell("nothing is up that rbee up started")
+
+
+class _Waiting:
+    """Tells what is waited for, when that changes."""
+
+    def __init__(self, process: background.Background) -> None:
+        self._process = process
+        self._told = ""
+
+    def __call__(self, left_s: float) -> None:
+        left = _running(self._process)
+        if left != self._told:
+            _tell(f"waiting for {left}, {left_s:.0f} s at most; rbee down --now does not wait")
+        self._told = left
+
+
+def _running(process: background.Background) -> str:
+    """What still runs there, by its queen's word."""
+    for url in process.urls:
+        try:
+            raw = call("GET", f"{url}/v1/status", silence_s=PROBE_S)
+            status: FleetStatus = codec.decode(raw, FleetStatus)
+        except RbeeError:
+            continue  # no queen, or no longer one
+        count = status.queue.leased + status.queue.waiting
+        return f"{count} answer{'' if count == 1 else 's'} to finish"
+    return f"process {process.pid} to end"
 
 
 def _tell(text: str) -> None:

@@ -22,6 +22,7 @@ from rbee.queen.pursuit import Pursuit
 from rbee.queen.questions import Questions
 from rbee.queen.registry import Registry
 from rbee.queen.routes import QueenRoutes
+from rbee.wire.drain import Drain, counted
 from rbee.wire.guard import known_hosts
 from rbee.wire.http import Http
 from rbee.wire.jobroutes import JobRoutes
@@ -68,7 +69,7 @@ def _wired(config: QueenConfig, made: socket.socket, http: Http, group: TaskGrou
             *MoreRoutes(inference, questions, jobs).endpoints(),
         ],
         hosts=known_hosts(config.bind, config.allowed_hosts),
-        ready=lambda: True,
+        ready=lambda: not jobs.draining,
         metrics=metrics.registry,
         max_body_bytes=config.max_body_bytes,
     )
@@ -84,7 +85,20 @@ def _wired(config: QueenConfig, made: socket.socket, http: Http, group: TaskGrou
         jobs.close()
         dispatch.close()
 
-    return Served(app, made, url_of(made), (tick,), stopping)
+    drain = _drain(jobs, dispatch, config.drain_s)
+    return Served(app, made, url_of(made), (tick,), stopping, drain)
+
+
+def _drain(jobs: Jobs, dispatch: Dispatch, limit_s: float) -> Drain:
+    """No new jobs; those that run may finish, and what asks workers without being a job."""
+
+    async def run() -> None:
+        jobs.drain()
+        await jobs.drained()
+        while dispatch.view().leased:  # noqa: ASYNC110 - it tells nobody when a lease ends
+            await anyio.sleep(TICK_S)
+
+    return Drain(run, limit_s, lambda: counted(jobs.running, "answer"))
 
 
 def _registry(config: QueenConfig) -> Registry:

@@ -114,6 +114,7 @@ class Jobs:
         self._keep_s = keep_s
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._closing = False
+        self.draining = False
 
     def __repr__(self) -> str:
         return f"<Jobs {self.running} running of {len(self._jobs)}>"
@@ -126,8 +127,8 @@ class Jobs:
         """Begin `run` as a job. Raises `Overloaded` at the bound, `Draining` while shutting down,
         `Conflict` when there is one of that name."""
         self._forget_old(time.monotonic())
-        if self._closing:
-            raise Draining("This server is shutting down.", retry_after_s=2.0)
+        if self._closing or self.draining:
+            raise Draining("This server finishes what it has, and takes no more.", retry_after_s=2)
         if self.running >= MAX_RUNNING:
             raise Overloaded(f"{MAX_RUNNING} jobs are running already.", retry_after_s=5.0)
         if wanted.job_id in self._jobs:
@@ -173,6 +174,15 @@ class Jobs:
             await job.finished.wait()
         if job.readers == 0 and job.leavings == leaving:
             job.cancel()
+
+    def drain(self) -> None:
+        """Take no more; what runs goes on. Idempotent."""
+        self.draining = True
+
+    async def drained(self) -> None:
+        """Return when nothing runs any more."""
+        for job in list(self._jobs.values()):
+            await job.finished.wait()
 
     def close(self) -> None:
         """Cancel everything that runs; streams then end with their `failed` event."""

@@ -2,7 +2,10 @@
 
 1. The socket is bound before anything else, so that a port in use is one clear line.
 2. Signals are ours, not uvicorn's (it raises them again at the end, so that no `finally` runs).
-   The first one drains: `stopping` is called, open answers get `GRACE_S`. A second does not wait.
+   The first one drains: each role finishes what runs, in the order in which they are served, each
+   until its own `limit_s` after the signal, and answers all the while. A second one ends the drain.
+   Then `stopping` is called, open streams get their last event, and whoever is still connected
+   `CLOSE_S` later is cut: an idle role ends within a second.
 3. Loops run beside the servers in one task group: one that crashes ends the process, loudly.
 4. Readiness is a handshake: one line `ready <url>` on stdout for each server, when it accepts.
 """
@@ -11,10 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,9 +28,14 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from rbee.errors import PortInUse, Usage
+from rbee.wire.drain import DRAIN_SIGNAL, Drain, drained
 from rbee.wire.guard import is_loopback
 
-GRACE_S = 5.0
+CLOSE_S = 0.5
+CUT_S = 0.05
+"""After a connection was cut, until its handler must have noticed."""
+LAST_S = 2
+"""What uvicorn waits for connections by itself: never so long, for they are cut before."""
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 KEEP_ALIVE_S = 75
 """Longer than our own client keeps an idle connection: were it shorter, a request could be
@@ -37,13 +46,14 @@ Loop = Callable[[], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True)
 class Served:
-    """A role, opened and ready to serve. `stopping` runs at the first signal, before the drain."""
+    """A role, opened and ready to serve. `stopping` runs when its drain is over."""
 
     app: ASGIApp
     socket: socket.socket
     url: str
     loops: Sequence[Loop] = ()
     stopping: Callable[[], None] = lambda: None
+    drain: Drain | None = None
 
 
 def check_bind(bind: str, insecure: bool) -> None:
@@ -94,7 +104,11 @@ def url_of(made: socket.socket, host: str = "") -> str:
     """The socket's address as a URL; `host` replaces the one it is bound to. A wildcard, which is
     no address, is written as the loopback that it includes."""
     bound, port = made.getsockname()[:2]
-    name = host or _WILDCARDS.get(bound, bound)
+    return address(host or _WILDCARDS.get(bound, bound), port)
+
+
+def address(name: str, port: int) -> str:
+    """A host and a port as a URL."""
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
@@ -125,7 +139,7 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 ws="none",
                 server_header=False,
-                timeout_graceful_shutdown=int(GRACE_S),
+                timeout_graceful_shutdown=LAST_S,
                 timeout_keep_alive=KEEP_ALIVE_S,
             )
         )
@@ -140,11 +154,28 @@ class _Server(uvicorn.Server):
         sys.stdout.write(f"ready {self.served.url}\n")
         sys.stdout.flush()
 
+    def end(self) -> None:
+        """Accept no more; open streams get their last event."""
+        self.served.stopping()
+        self.should_exit = True
+
+    def disconnect(self) -> None:
+        """Whoever is still connected has had the time."""
+        self.force_exit = True
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+    def cancel(self) -> None:
+        """A handler that has not noticed that its reader is gone."""
+        for task in list(self.server_state.tasks):
+            task.cancel()
+
 
 async def serve(*served: Served) -> None:
     """Serve until a signal; returns when everything has ended."""
     servers = [_Server(s) for s in served]
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    numbers = (signal.SIGINT, signal.SIGTERM, DRAIN_SIGNAL)
+    with anyio.open_signal_receiver(*numbers) as signals:
         async with anyio.create_task_group() as group:
             for role in served:
                 for loop in role.loops:
@@ -156,12 +187,32 @@ async def serve(*served: Served) -> None:
             group.cancel_scope.cancel()
 
 
-async def _obey(signals: Any, servers: Sequence[_Server]) -> None:
-    async for _ in signals:
-        for server in servers:
-            server.force_exit = server.should_exit
-            server.should_exit = True
-            server.served.stopping()
+async def _obey(signals: AsyncIterator[signal.Signals], servers: Sequence[_Server]) -> None:
+    patience = anyio.CancelScope()
+    async with anyio.create_task_group() as group:
+        group.start_soon(_end, patience, servers, await anext(signals))
+        async for _ in signals:
+            patience.cancel()
+
+
+async def _end(
+    patience: anyio.CancelScope, servers: Sequence[_Server], number: signal.Signals
+) -> None:
+    """From the first signal to the last connection."""
+    began = anyio.current_time()
+    with patience:
+        for drain in (server.served.drain for server in servers):
+            if drain is not None:
+                limit = math.inf if number == DRAIN_SIGNAL else began + drain.limit_s
+                await drained(drain, limit)
+    for server in servers:
+        server.end()
+    await anyio.sleep(CLOSE_S)
+    for server in servers:
+        server.disconnect()
+    await anyio.sleep(CUT_S)
+    for server in servers:
+        server.cancel()
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

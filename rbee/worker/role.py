@@ -22,28 +22,32 @@ import psutil
 from anyio.to_thread import run_sync
 
 from rbee import __version__, gguf_header
-from rbee.config import WorkerConfig, context_of
+from rbee.config import WorkerConfig, context_of, queens
 from rbee.contracts.fleet import WorkerBeat, WorkerState
 from rbee.errors import BadModelFile, RbeeError, Usage
-from rbee.wire.beats import Beater
+from rbee.wire.beats import Beaters
 from rbee.wire.codec import encode
+from rbee.wire.drain import Drain, counted
 from rbee.wire.guard import known_hosts
 from rbee.wire.http import Http
 from rbee.wire.replies import problem
-from rbee.wire.server import Served, advertised_host, check_bind, listen, url_of
+from rbee.wire.server import Loop, Served, advertised_host, check_bind, listen, url_of
 from rbee.worker import heaps, routes
 from rbee.worker.describe import described
 from rbee.worker.engine.engine import Engine
 from rbee.worker.engine.llama import loading
 from rbee.worker.engine.llama.backend import LlamaBackend
 from rbee.worker.files import find_adapters, find_model, find_projector
+from rbee.worker.lifeline import Lifeline, Parent
 from rbee.worker.metrics import registry
-from rbee.worker.parent import die_with
 from rbee.worker.prepare import LoadedModel
 from rbee.worker.service import Service
 
 log = logging.getLogger(__name__)
 PORTS_TRIED = 1_000
+HASH_BLOCK = 4 * 1024 * 1024
+ENGINE_S = 2.0
+"""For the step that is being computed when the worker ends."""
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep the interpreter: the engine must not wait 5 ms for the event loop."""
 
@@ -51,8 +55,8 @@ SWITCH_INTERVAL_S = 0.0005
 @asynccontextmanager
 async def opened(config: WorkerConfig) -> AsyncIterator[Served]:
     """Load the model and be ready to serve it. Raises what `find_model` and the loading raise."""
-    if config.parent:
-        die_with(config.parent)
+    parent = Parent(config.parent)
+    parent.bind()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     heaps.share()
     try:
@@ -72,13 +76,18 @@ async def opened(config: WorkerConfig) -> AsyncIterator[Served]:
     engine = Engine(backend, config.batch_tokens, service.publish, _end_process)
     service.attach(engine)
     engine.start()
-    url = url_of(socket, advertised_host(config.bind, config.queen))
+    url = url_of(socket, advertised_host(config.bind, next(iter(queens(config.queen)), "")))
     view = _Viewer(config, service, url)
     try:
         async with Http() as http:
-            beater = Beater(http, config.queen, view.beat)
-            view.incarnation = beater.incarnation
-            service.poke = beater.poke
+            beaters = Beaters(http, queens(config.queen), view.beat)
+            loops: list[Loop] = [beaters.loop, partial(_hash, model, beaters.poke)]
+            if config.hive:
+                hive = beaters.add(config.hive, "the hive")
+                loops.append(Lifeline(hive, config.hive_grace_s, config.drain_s).loop)
+                parent.release()
+            view.incarnation = beaters.incarnation
+            service.poke = beaters.poke
             app = routes.build(
                 service,
                 lambda: view.beat(0),
@@ -88,12 +97,11 @@ async def opened(config: WorkerConfig) -> AsyncIterator[Served]:
                 max_body_bytes=config.max_body_bytes,
             )
             stopping = partial(_stopping, view, service)
-            loops = (beater.loop, partial(_hash, model, beater.poke))
-            yield Served(app, socket, url, loops, stopping)
+            yield Served(app, socket, url, loops, stopping, _drain(view, service, config.drain_s))
             view.state = "stopped"
-            await beater.farewell()
+            await beaters.farewell()
     finally:
-        if engine.stop():
+        if engine.stop(ENGINE_S):
             backend.close()  # never under a running step; the process's end frees it as well
 
 
@@ -194,6 +202,16 @@ class _Viewer:
         )
 
 
+def _drain(view: _Viewer, service: Service, limit_s: float) -> Drain:
+    async def run() -> None:
+        view.state = "draining"
+        service.drain()
+        service.poke()
+        await service.drained()
+
+    return Drain(run, limit_s, lambda: counted(len(service.jobs), "answer"))
+
+
 def _stopping(view: _Viewer, service: Service) -> None:
     view.state = "stopping"
     service.close("The worker is shutting down.")
@@ -203,17 +221,24 @@ async def _hash(model: LoadedModel, poke: Callable[[], None]) -> None:
     """The file's sha256, when nobody told it; large files take a while, so beside the serving."""
     if model.sha256:
         return
+    ended = False
     try:
-        model.sha256 = await run_sync(_sha256, model.path, abandon_on_cancel=True)
+        model.sha256 = await run_sync(_sha256, model.path, lambda: ended, abandon_on_cancel=True)
     except OSError as exc:
         log.warning("%s can no longer be read, its sha256 stays unknown: %s", model.path.name, exc)
     else:
         poke()
+    finally:
+        ended = True
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, ended: Callable[[], bool]) -> str:
+    """Block by block: the process cannot end while a thread still reads."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while not ended() and (block := file.read(HASH_BLOCK)):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _end_process(reason: str) -> None:

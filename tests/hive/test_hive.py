@@ -146,7 +146,7 @@ def test_changes_are_heard_at_once_and_the_end_too() -> None:
         psutil.Process(spawned["pid"]).kill()
         queen.until(lambda beat: "backoff" in _states(beat))
         made.stop()
-        queen.until(lambda beat: beat["state"] == "stopped" and _states(beat) == ["stopped"])
+        queen.until(lambda beat: beat["state"] == "stopped" and not _states(beat))
         numbers = [beat["seq"] for beat in queen.beats]
         assert numbers == sorted(set(numbers))
         assert len({beat["incarnation"] for beat in queen.beats}) == 1
@@ -190,13 +190,6 @@ def test_a_real_worker_that_is_killed_comes_back_under_its_name(real: Started) -
     (worker,) = workers(real)
     assert (worker["worker_id"], worker["restarts"]) == (spawned["worker_id"], 1)
     assert ask("GET", f"{worker['url']}/health").json()["id"] == spawned["worker_id"]
-
-
-def test_no_worker_outlives_a_hive_that_is_killed(real: Started) -> None:
-    spawned = submit(real, SPAWN).json()
-    worker = psutil.Process(spawned["pid"])
-    real.kill()
-    worker.wait(10)
 
 
 def test_a_model_that_only_llama_cpp_refuses_harms_nobody_else(

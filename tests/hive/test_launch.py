@@ -13,12 +13,23 @@ from rbee import config
 from rbee.config import HiveConfig
 from rbee.errors import BadModelFile, Late, SpawnFailed, Upstream
 from rbee.hive.identity import Identity, host_id
-from rbee.hive.launch import Part, Said, Wish, arguments, environment, port_of, understand
+from rbee.hive.launch import (
+    Owner,
+    Part,
+    Said,
+    Wish,
+    arguments,
+    environment,
+    port_of,
+    understand,
+)
 from rbee.hive.tail import LINE_CHARS, LINES, LineReader, Tail
 from rbee.keeper import cli
 from rbee.keeper.serve import Serving
 
 WISH = Wish("bee-1a2b", "bee", "/models/a b;c.gguf", "ab" * 32, "cuda:0", slots=4, context=2_048)
+
+DESK = Owner("desk", "http://127.0.0.1:7835")
 
 
 def value(argv: list[str], flag: str) -> str:
@@ -26,11 +37,12 @@ def value(argv: list[str], flag: str) -> str:
 
 
 def test_the_arguments_are_a_list_that_no_shell_reads() -> None:
-    argv = arguments(WISH, HiveConfig(queen="http://10.0.0.1:7833"), "desk", parent=42)
+    argv = arguments(WISH, HiveConfig(queen="http://10.0.0.1:7833"), DESK, parent=42)
     assert argv[1:7] == ["-P", "-m", "rbee.main", "serve", "--role", "worker"]
     assert value(argv, "--model") == "/models/a b;c.gguf"
     assert (value(argv, "--device"), value(argv, "--parent")) == ("cuda:0", "42")
     assert (value(argv, "--ctx"), value(argv, "--queen")) == ("2048", "http://10.0.0.1:7833")
+    assert (value(argv, "--hive-id"), value(argv, "--hive")) == (DESK.id, DESK.url)
     assert "--threads" not in argv
     assert "--insecure" not in argv
 
@@ -41,16 +53,16 @@ def test_adapters_and_the_projector_are_named_by_their_files() -> None:
         projector=Part("o/r/mmproj.gguf", "/models/o/r/mmproj.gguf"),
         lora={"style": Part("s.gguf", "/models/s.gguf"), "law": Part("l.gguf", "/models/l.gguf")},
     )
-    argv = arguments(wish, HiveConfig(), "desk", parent=42)
+    argv = arguments(wish, HiveConfig(), DESK, parent=42)
     assert value(argv, "--projector") == "/models/o/r/mmproj.gguf"
     named = [argv[n + 1] for n, flag in enumerate(argv) if flag == "--lora"]
     assert named == ["style=/models/s.gguf", "law=/models/l.gguf"]
     assert wish.ids == ["bee", "o/r/mmproj.gguf", "s.gguf", "l.gguf"]
-    assert not {"--projector", "--lora"} & {*arguments(WISH, HiveConfig(), "desk", parent=42)}
+    assert not {"--projector", "--lora"} & {*arguments(WISH, HiveConfig(), DESK, parent=42)}
 
 
 def test_a_hive_open_to_the_network_has_workers_that_are() -> None:
-    argv = arguments(WISH, HiveConfig(bind="0.0.0.0", insecure=True), "desk", parent=42)
+    argv = arguments(WISH, HiveConfig(bind="0.0.0.0", insecure=True), DESK, parent=42)
     assert value(argv, "--bind") == "0.0.0.0"
     assert "--insecure" in argv
 
@@ -92,11 +104,18 @@ def understood(argv: list[str]) -> config.WorkerConfig:
     return config.load(config.WorkerConfig, file, {}, flags)
 
 
+def test_a_worker_knows_how_long_to_live_on_and_to_drain() -> None:
+    settings = HiveConfig(hive_grace_s=7.5, drain_s=90, queen="http://a:1,http://b:2")
+    made = understood(arguments(WISH, settings, DESK, parent=42))
+    assert (made.hive, made.hive_grace_s, made.drain_s) == (DESK.url, 7.5, 90)
+    assert config.queens(made.queen) == ["http://a:1", "http://b:2"]
+
+
 def test_a_workers_memory_and_steps_are_the_hives_settings() -> None:
     settings = HiveConfig(kv_tokens=9_000, speculate_tokens=4, batch_tokens=64)
-    made = understood(arguments(WISH, settings, "desk", parent=42))
+    made = understood(arguments(WISH, settings, DESK, parent=42))
     assert (made.kv_tokens, made.speculate_tokens, made.batch_tokens) == (9_000, 4, 64)
-    made, default = understood(arguments(WISH, HiveConfig(), "desk", 42)), config.WorkerConfig()
+    made, default = understood(arguments(WISH, HiveConfig(), DESK, 42)), config.WorkerConfig()
     for key in ("kv_tokens", "speculate_tokens", "batch_tokens", "queue_limit"):
         assert getattr(made, key) == getattr(default, key)
 
@@ -109,7 +128,7 @@ def test_a_hives_worker_reads_no_settings_file(
     monkeypatch.setenv("RBEE_HOME", str(tmp_path))
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "worker.toml").write_text(text, "utf-8")
-    made = understood(arguments(WISH, HiveConfig(), "desk", parent=42))
+    made = understood(arguments(WISH, HiveConfig(), DESK, parent=42))
     assert (made.port, made.kv_tokens) == (None, 0)
 
 

@@ -20,7 +20,7 @@ from rbee.errors import (
     WorkerNotFound,
 )
 from rbee.hive import supervisor as supervisor_module
-from rbee.hive.child import Command
+from rbee.hive.launch import Command
 from rbee.hive.supervisor import slug
 from tests.hive.ward import ward
 

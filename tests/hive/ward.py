@@ -10,8 +10,7 @@ import psutil
 
 from rbee.config import HiveConfig
 from rbee.contracts.answers import Spawned
-from rbee.hive.child import Command
-from rbee.hive.launch import Wish
+from rbee.hive.launch import Command, Wish
 from rbee.hive.supervisor import Supervisor
 from tests.hive.stub_hive import stub
 

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from tests.bee.known_answers import ANSWERS
 from tests.client.stub import stream, stub, whole
+from tests.http import ask, listening
 from tests.keeper.command import Finished, Rbee, local
 from tests.processes import started
 
@@ -162,9 +165,49 @@ def test_a_deaf_stack_is_killed_with_its_workers(own: Rbee) -> None:
     everything = family(process["pid"])
     for member in everything:
         member.suspend()
-    told = own("down")
+    told = own("down", "--now")
     assert (told.code, "killed" in told.err) == (0, True)
     await_gone(everything)
+
+
+LONG = {"logit_bias": {"0": -100, "2": -100}}
+"""Forbids bee's end tokens, so that it goes on for some 2,000 tokens."""
+
+
+@contextmanager
+def answering(own: Rbee, **fields: Any) -> Iterator[Iterator[Any]]:
+    """An answer that has begun."""
+    body = {"operation": "infer", "model": "bee", "prompt": "The bees", **fields}
+    with listening("POST", f"{own.queen}/v1/jobs", body) as (_, events):
+        assert any(event["type"] == "token" for _, event in events)
+        yield events
+
+
+def test_down_waits_for_what_runs_and_says_so(own: Rbee) -> None:
+    own("up")
+    with answering(own, **LONG) as events, own.running("down") as child:
+        *_, (_, last) = events
+        assert last["type"] == "done"
+        _, err = child.communicate(timeout=30)
+    lines = err.decode().splitlines()
+    assert child.returncode == 0 and lines[-1].endswith("ended"), lines
+    assert "waiting for 1 answer to finish" in lines[0] and "rbee down --now" in lines[0], lines
+
+
+def test_down_now_does_not_wait_even_for_a_down_that_does(own: Rbee) -> None:
+    own("up")
+    with answering(own, **LONG) as events, own.running("down") as child:
+        end = time.monotonic() + GONE_S
+        while ask("GET", f"{own.queen}/ready").status != 503:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        began = time.monotonic()
+        own("down", "--now")
+        assert time.monotonic() - began < 5
+        *_, (_, last) = events
+        assert last["type"] == "failed"
+        child.communicate(timeout=10)
+    assert child.returncode == 0
 
 
 def test_an_interrupted_start_leaves_nothing(own: Rbee) -> None:

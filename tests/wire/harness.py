@@ -25,6 +25,7 @@ def application_of(
     bind: str = "127.0.0.1",
     extra: Sequence[str] = (),
     max_body_bytes: int = MAX_BODY_BYTES,
+    ready: Callable[[], bool] = lambda: True,
 ) -> ASGIApp:
     """An app as the roles have it: the endpoints behind the guard."""
     return application(
@@ -32,7 +33,7 @@ def application_of(
         "test",
         endpoints,
         hosts=known_hosts(bind, extra),
-        ready=lambda: True,
+        ready=ready,
         metrics=CollectorRegistry(),
         max_body_bytes=max_body_bytes,
     )

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from rbee.contracts.fleet import Beat, BeatAck, HiveBeat
 from rbee.errors import Unavailable
 from rbee.wire import beats, codec, server
-from rbee.wire.beats import MIN_GAP_S, Beater
+from rbee.wire.beats import FAREWELL_S, MIN_GAP_S, Beater, Beaters
 from rbee.wire.http import Http
 from rbee.wire.openapi import Endpoint
 from rbee.wire.replies import reply
@@ -177,18 +177,56 @@ async def test_a_farewell_is_one_beat() -> None:
     assert len(queen.got) == 1
 
 
-async def test_a_farewell_to_a_deaf_queen_takes_a_second() -> None:
-    with server.listen("127.0.0.1", 0) as made:
+async def test_a_farewell_to_deaf_queens_is_soon_over() -> None:
+    with server.listen("127.0.0.1", 0) as one, server.listen("127.0.0.1", 0) as two:
         async with Http() as http:
+            beaters = Beaters(http, map(server.url_of, (one, two)), Hive().snapshot)
             began = anyio.current_time()
             with anyio.fail_after(LIMIT_S):
-                await Beater(http, server.url_of(made), Hive().snapshot).farewell()
-            assert anyio.current_time() - began < 2.0
+                await beaters.farewell()
+            assert anyio.current_time() - began < 2 * FAREWELL_S
+
+
+async def test_every_queen_hears_of_the_same_life_and_a_deaf_one_delays_nobody() -> None:
+    """One queen under two names stands for two."""
+    queen, hive = Queen(), Hive()
+    with server.listen("127.0.0.1", 0) as deaf:
+        async with (
+            serving(application_of(queen.endpoints)) as url,
+            Http() as http,
+            anyio.create_task_group() as group,
+        ):
+            names = [url, server.url_of(deaf), url.replace("127.0.0.1", "localhost")]
+            beaters = Beaters(http, names, hive.snapshot)
+            group.start_soon(beaters.loop)
+            await until(lambda: len(queen.got) == 2)
+            hive.hostname = "second"
+            beaters.poke()
+            await until(lambda: len(queen.got) == 4)
+            group.cancel_scope.cancel()
+            await beaters.farewell()
+    assert [beat.seq for beat in queen.got] == [1, 1, 2, 2, 3, 3]
+    assert [beat.hostname for beat in queen.got[2:]] == ["second"] * 4
+
+
+async def test_a_silence_is_told_from_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is acknowledged is heard until the next beat fails, however long that takes."""
+    monkeypatch.setattr(beats, "RETRY_S", 0.02)
+    queen = Queen()
+    async with serving(application_of(queen.endpoints)) as url, beating(url, Hive()) as beater:
+        await until(lambda: len(queen.got) == 1)
+        await anyio.sleep(0.05)
+        assert beater.unheard_s == 0
+        queen.failing = True
+        beater.poke()
+        await until(lambda: beater.unheard_s > 0.05)
+        queen.failing = False
+        await until(lambda: beater.unheard_s == 0)
 
 
 async def test_no_queen_named_means_no_beats() -> None:
     async with Http() as http:
-        beater = Beater(http, "", Hive().snapshot)
-        with anyio.fail_after(1):
-            await beater.loop()
-            await beater.farewell()
+        for nobody in (Beater(http, "", Hive().snapshot), Beaters(http, [], Hive().snapshot)):
+            with anyio.fail_after(1):
+                await nobody.loop()
+                await nobody.farewell()

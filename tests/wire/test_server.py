@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from rbee.errors import PortInUse, Usage
 from rbee.wire import server
+from rbee.wire.drain import DRAIN_SIGNAL
 from rbee.wire.http import IDLE_S
 from tests.http import ask
 from tests.processes import ROOT, Started, started
@@ -142,39 +143,105 @@ def test_a_signal_ends_open_streams_with_a_last_event() -> None:
         process.child.terminate()
         rest = response.read()
         assert process.child.wait(10) == 0
-        assert time.monotonic() - began < server.GRACE_S
+        assert time.monotonic() - began < 1
     assert b'"code":"unavailable"' in rest and rest.endswith(b"data: [DONE]\n\n")
 
 
-def test_a_stream_that_does_not_end_is_cut_after_the_grace() -> None:
+def test_a_stream_that_does_not_end_is_cut() -> None:
     with started(SMALL) as process, stream_of(process, "/deaf"):
-        began = time.monotonic()
-        process.child.terminate()
-        assert process.child.wait(15) == 0
-        assert server.GRACE_S - 0.5 < time.monotonic() - began < server.GRACE_S + 4
+        assert ended_after_s(process) < 1.5
         assert "everything closed" in process.stderr()
 
 
-def test_a_second_signal_does_not_wait() -> None:
-    with started(SMALL) as process, stream_of(process, "/deaf"):
+def test_idle_connections_hold_nobody_up() -> None:
+    with started(SMALL) as process, idle_connections(process, 20):
+        assert ended_after_s(process) < 1
+
+
+def ended_after_s(process: Started) -> float:
+    """How long it takes from SIGTERM to the end."""
+    began = time.monotonic()
+    process.child.terminate()
+    assert process.child.wait(15) == 0
+    return time.monotonic() - began
+
+
+@contextmanager
+def idle_connections(process: Started, count: int) -> Iterator[None]:
+    """Connections that are kept for a next request, and one that never said anything."""
+    connections = [
+        http.client.HTTPConnection("127.0.0.1", process.port, timeout=20) for _ in range(count)
+    ]
+    with socket.create_connection(("127.0.0.1", process.port)):
+        try:
+            for connection in connections:
+                connection.request("GET", "/health")
+                connection.getresponse().read()
+            yield
+        finally:
+            for connection in connections:
+                connection.close()
+
+
+def test_what_runs_may_finish_and_others_are_told_to_go_elsewhere() -> None:
+    with started([*SMALL, "draining=20"]) as process, stream_of(process, "/count") as response:
+        process.child.terminate()
+        until(lambda: ask("GET", f"{process.url}/ready").status == 503)
+        refused = ask("GET", f"{process.url}/s")
+        assert refused.status == 503 and refused.json()["error"]["code"] == "draining"
+        assert ask("GET", f"{process.url}/health").status == 200
+        until(lambda: "draining, 1 job to finish" in process.stderr())
+        ask("GET", f"{process.url}/finish")
+        rest = response.read()
+        assert b'"type":"done"' in rest and rest.endswith(b"data: [DONE]\n\n")
+        assert process.child.wait(5) == 0
+
+
+def test_a_drain_ends_at_its_limit() -> None:
+    with started([*SMALL, "draining=0.7"]) as process, stream_of(process, "/count") as response:
         began = time.monotonic()
         process.child.terminate()
-        refuses(process.port)
+        rest = response.read()
+        assert 0.6 < time.monotonic() - began < 1.5
+        assert b'"code":"unavailable"' in rest and rest.endswith(b"data: [DONE]\n\n")
+        assert process.child.wait(5) == 0
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_the_drain(second: signal.Signals) -> None:
+    with started([*SMALL, "draining=60"]) as process, stream_of(process, "/count") as response:
         process.child.terminate()
-        assert process.child.wait(15) == 0
-        assert time.monotonic() - began < server.GRACE_S - 1
+        until(lambda: ask("GET", f"{process.url}/ready").status == 503)
+        began = time.monotonic()
+        process.child.send_signal(second)
+        assert b'"code":"unavailable"' in response.read()
+        assert process.child.wait(5) == 0
+        assert time.monotonic() - began < 1
 
 
-def refuses(port: int) -> None:
-    """Return when the first signal has been obeyed: no new connection is accepted."""
+def test_two_signals_at_once_do_not_drain_at_all() -> None:
+    with started([*SMALL, "draining=60"]) as process, stream_of(process, "/count"):
+        began = time.monotonic()
+        process.child.send_signal(signal.SIGTERM)
+        process.child.send_signal(signal.SIGINT)
+        assert process.child.wait(5) == 0
+        assert time.monotonic() - began < 1
+
+
+def test_who_sends_the_drain_signal_decides_how_long_it_takes() -> None:
+    with started([*SMALL, "draining=0"]) as process, stream_of(process, "/count") as response:
+        process.child.send_signal(DRAIN_SIGNAL)
+        until(lambda: ask("GET", f"{process.url}/ready").status == 503)
+        ask("GET", f"{process.url}/finish")
+        assert b'"type":"done"' in response.read()
+        assert process.child.wait(5) == 0
+
+
+def until(fact: Callable[[], bool]) -> None:
     ends = time.monotonic() + 5
-    while time.monotonic() < ends:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            return
-        time.sleep(0.02)
-    raise AssertionError("still accepting")
+    while not fact():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
 
 
 def test_a_crashing_loop_ends_the_process_loudly() -> None:

@@ -1,14 +1,14 @@
-"""The worker as a process: clients that leave, signals, files that are no models, orphans."""
+"""The worker as a process: clients that leave, signals, files that are no models."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ import pytest
 from rbee import bee
 from tests.bee import known_answers as known
 from tests.http import ask, listening
-from tests.processes import ROOT, Started, started
+from tests.processes import Started, started
 from tests.worker.bees import (
     COMMAND,
     endless,
     failing,
     flags,
     infer,
+    request,
     serving,
     status,
     until,
@@ -88,17 +89,51 @@ def test_a_deadline_is_kept(bee_worker: Started) -> None:
     idle(bee_worker)
 
 
-def test_a_signal_ends_it_soon_even_with_an_open_stream() -> None:
-    with serving(slots=1) as worker:
-        body = endless(worker.url)
+@contextmanager
+def answering(worker: Started) -> Iterator[Iterator[Any]]:
+    """An endless answer that has begun."""
+    with listening("POST", f"{worker.url}/v1/infer", endless(worker.url)) as (_, events):
+        next(events)
+        yield events
+
+
+def test_a_signal_lets_answers_finish_and_takes_no_more() -> None:
+    with serving(slots=2) as worker:
+        body = request("Tell me a story.", max_tokens=300, ignore_eos=True)
         with listening("POST", f"{worker.url}/v1/infer", body) as (_, events):
             next(events)
-            began = time.monotonic()
             worker.child.send_signal(signal.SIGTERM)
+            until(lambda: status(worker.url)["state"] == "draining")
+            refused = ask("POST", f"{worker.url}/v1/infer", request("Hello"))
+            assert (refused.status, refused.json()["error"]["code"]) == (503, "draining")
+            assert ask("GET", f"{worker.url}/ready").status == 503
+            assert ask("GET", f"{worker.url}/health").status == 200
             *_, (_, last) = events
+        assert last["type"] == "done" and last["usage"]["completion_tokens"] == 300
+        assert worker.child.wait(5) == 0
+        assert "Traceback" not in worker.stderr()
+
+
+def test_what_is_not_finished_in_time_is_given_up() -> None:
+    with serving(slots=1, drain_s=0.3) as worker, answering(worker) as events:
+        began = time.monotonic()
+        worker.child.send_signal(signal.SIGTERM)
+        *_, (_, last) = events
         assert last["type"] == "failed" and last["code"] == "worker_gone"
         assert worker.child.wait(5) == 0
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 3
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    with serving(slots=1) as worker, answering(worker) as events:
+        worker.child.send_signal(signal.SIGTERM)
+        until(lambda: status(worker.url)["state"] == "draining")
+        began = time.monotonic()
+        worker.child.send_signal(signal.SIGTERM)
+        *_, (_, last) = events
+        assert last["type"] == "failed" and last["code"] == "worker_gone"
+        assert worker.child.wait(5) == 0
+        assert time.monotonic() - began < 2
         assert "Traceback" not in worker.stderr()
 
 
@@ -106,8 +141,10 @@ def test_a_signal_ends_it_soon_even_with_an_open_stream() -> None:
 def test_a_signal_ends_an_idle_worker_at_once(number: signal.Signals) -> None:
     with serving() as worker:
         infer(worker.url, "Hello")
+        began = time.monotonic()
         worker.child.send_signal(number)
         assert worker.child.wait(3) == 0
+        assert time.monotonic() - began < 1
         assert "Traceback" not in worker.stderr()
 
 
@@ -214,39 +251,3 @@ def test_the_next_free_port_is_taken() -> None:
         with started([*COMMAND, *flags(model="bee", port_from=port, threads=1)]) as worker:
             assert worker.port > port
             assert infer(worker.url, "Hello")["choices"][0]["text"] == known.GREETING
-
-
-ORPHANING = """
-import os, subprocess, sys, time
-child = subprocess.Popen([*sys.argv[1:], "--parent", str(os.getpid())])
-time.sleep(60)
-"""
-
-
-def test_a_worker_dies_with_its_parent_even_by_kill_9() -> None:
-    """Its stdout is ours through the parent, so that its end is seen as the end of the pipe."""
-    parent = subprocess.Popen(
-        [sys.executable, "-c", ORPHANING, *COMMAND, "--model", "bee", "--port", "0"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert parent.stdout is not None
-    try:
-        while not (line := parent.stdout.readline()).startswith(b"ready "):
-            assert line, "no ready line"
-        url = line.split()[1].decode()
-        assert infer(url, "Hello")["choices"][0]["text"] == known.GREETING
-        parent.send_signal(signal.SIGKILL)
-        parent.wait(5)
-        os.set_blocking(parent.stdout.fileno(), False)
-        until(lambda: parent.stdout.read() == b"")  # type: ignore[union-attr]
-    finally:
-        parent.kill()
-        parent.wait(5)
-        parent.stdout.close()
-
-
-def test_a_worker_whose_parent_is_gone_already_does_not_start() -> None:
-    done = failing("--model", "bee", "--port", "0", "--parent", "1")
-    assert done.returncode == 1 and "ready" not in done.stdout
