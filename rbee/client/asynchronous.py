@@ -6,68 +6,61 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
+import anyio
+
 from rbee.client import requests
+from rbee.client.asyncstream import AsyncEvents
+from rbee.client.pursuit import Pursuit, new_job_id
+from rbee.client.queens import PATIENCE_S, Hunt, Queens, Tell
 from rbee.client.transport import MUTE
 from rbee.contracts import answers, fleet, operations
-from rbee.contracts.events import AnyEvent, Done, Failed
+from rbee.contracts.events import Done, Failed
 from rbee.contracts.worker_api import Vectors
-from rbee.errors import Late, Upstream
+from rbee.errors import Late, RbeeError, Upstream
 from rbee.wire.http import SILENCE_S, Http
 from rbee.wire.problems import from_failed
 
-JOB_HEADER = "X-Rbee-Job-Id"
-
-
-class AsyncEvents:
-    """A stream of events, to be iterated over once; raises `Upstream` when it breaks off."""
-
-    def __init__(self, url: str, first: int = 0) -> None:
-        self.job_id = ""
-        self.cursor = first
-        """The number of the next event: where to resume."""
-        self._url = url
-        self._source: AsyncIterator[list[AnyEvent]] | None = None
-
-    def __repr__(self) -> str:
-        return f"<AsyncEvents of {self.job_id}, next is {self.cursor}>"
-
-    def started(self, headers: Mapping[str, str]) -> None:
-        self.job_id = headers.get(JOB_HEADER, "")
-
-    def reading(self, source: AsyncIterator[list[AnyEvent]]) -> Self:
-        self._source = source
-        return self
-
-    async def __aiter__(self) -> AsyncIterator[AnyEvent]:
-        assert self._source is not None
-        async for events in self._source:
-            for event in events:
-                self.cursor += 1
-                yield event
-                if isinstance(event, Done | Failed):
-                    return
-        raise Upstream(f"The answer from {self._url} broke off.")
-
 
 class AsyncClient:
-    """Speaks to one queen and one hive; use as an async context manager.
+    """Speaks to one hive, and to one queen or to whichever of several answers; use as an async
+    context manager.
 
-    Addresses left out come from `RBEE_QUEEN_URL` and `RBEE_HIVE_URL`, else they are the local ones.
+    Addresses, patience and `tell` are those of `Client`.
     """
 
-    def __init__(self, queen: str = "", hive: str = "", *, silence_s: float = SILENCE_S) -> None:
-        self.queen = requests.queen_address(queen)
+    def __init__(
+        self,
+        queen: str = "",
+        hive: str = "",
+        *,
+        silence_s: float = SILENCE_S,
+        patience_s: float = PATIENCE_S,
+        tell: Tell | None = None,
+    ) -> None:
         self.hive = requests.hive_address(hive)
+        self.tell = tell
+        self._queens = Queens(requests.queen_addresses(queen))
         self._silence_s = silence_s
+        self._patience_s = patience_s
         self._http = Http()
 
     def __repr__(self) -> str:
-        return f"<AsyncClient of {self.queen} and {self.hive}>"
+        return f"<AsyncClient of {self._queens} and {self.hive}>"
+
+    @property
+    def queen(self) -> str:
+        """The queen that answered last."""
+        return self._queens.current
+
+    @property
+    def queens(self) -> tuple[str, ...]:
+        return self._queens.addresses
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -99,14 +92,10 @@ class AsyncClient:
 
     async def embed(self, texts: Sequence[str], model: str = "bee") -> Vectors:
         """One vector for each text."""
-        url = f"{self.queen}/openai/v1/embeddings"
         body = {"model": model, "input": list(texts)}
-        found: requests.Embeddings = await self._http.call(
-            "POST",
-            url,
-            requests.Embeddings,
-            body,
-            timeout_s=self._silence_s * requests.WHOLE_SILENCES,
+        wait_s = self._silence_s * requests.WHOLE_SILENCES
+        found: requests.Embeddings = await self._asked(
+            "POST", "", "/openai/v1/embeddings", requests.Embeddings, body, silence_s=wait_s
         )
         return found.vectors()
 
@@ -130,9 +119,22 @@ class AsyncClient:
         found: fleet.WorkerProcess = await self.ask(operation)
         return found
 
-    async def stop_worker(self, worker_id: str) -> answers.Deleted:
-        operation = operations.WorkerProcessDelete(worker_id=worker_id)
+    async def stop_worker(
+        self, worker_id: str, *, drain: bool = False, drain_s: float | None = None
+    ) -> answers.Deleted:
+        """Stop a worker; with `drain` it first finishes what it has, within `drain_s`."""
+        operation = operations.WorkerProcessDelete(
+            worker_id=worker_id, drain=drain, drain_s=drain_s
+        )
         found: answers.Deleted = await self.ask(operation)
+        return found
+
+    async def drain_hive(
+        self, *, drain_s: float | None = None, undo: bool = False
+    ) -> answers.Drained:
+        """Empty the hive and wait until its last worker is gone; `undo` has it take work again."""
+        operation = operations.HiveDrain(drain_s=drain_s, undo=undo)
+        found: answers.Drained = await self.ask(operation)
         return found
 
     async def download(self, model: str) -> fleet.ModelEntry:
@@ -156,9 +158,9 @@ class AsyncClient:
 
     async def submit(self, operation: operations.AnyOperation) -> answers.JobAccepted:
         """Start an operation that runs on whether or not somebody reads it."""
-        prefer = {"Prefer": "respond-async"}
-        found: answers.JobAccepted = await self._http.call(
-            "POST", self._jobs(operation), answers.JobAccepted, operation, headers=prefer
+        at, prefer = self._at(operation), {"Prefer": "respond-async"}
+        found: answers.JobAccepted = await self._asked(
+            "POST", at, "/v1/jobs", answers.JobAccepted, operation, headers=prefer
         )
         return found
 
@@ -166,24 +168,25 @@ class AsyncClient:
     async def attach(
         self, job_id: str, first: int = 0, *, at: str = ""
     ) -> AsyncIterator[AsyncEvents]:
-        """A job's events from number `first` on; the `cursor` of a broken stream resumes it."""
-        url = (at or self.queen) + requests.job_path(job_id, f"/stream?from={first}")
-        async with self._events("GET", url, None, first) as stream:
+        """A job's events from number `first` on; leaving them does not cancel it."""
+        requests.job_path(job_id)
+        hunt = Hunt(self._servers(at), self._patience_s, self.tell, sent=True)
+        pursuit = Pursuit(hunt, job_id=job_id, first=first, silence_s=self._silence_s)
+        async with AsyncEvents(self._http, pursuit, self._silence_s) as stream:
             yield stream
 
     async def job(self, job_id: str, *, at: str = "") -> answers.JobView:
-        url = (at or self.queen) + requests.job_path(job_id)
-        found: answers.JobView = await self._http.call("GET", url, answers.JobView)
+        path = requests.job_path(job_id)
+        found: answers.JobView = await self._asked("GET", at, path, answers.JobView)
         return found
 
     async def jobs(self, *, at: str = "") -> list[answers.JobView]:
-        url = f"{at or self.queen}/v1/jobs"
-        found: answers.JobList = await self._http.call("GET", url, answers.JobList)
+        found: answers.JobList = await self._asked("GET", at, "/v1/jobs", answers.JobList)
         return found.jobs
 
     async def cancel(self, job_id: str, *, at: str = "") -> answers.JobView:
-        url = (at or self.queen) + requests.job_path(job_id)
-        found: answers.JobView = await self._http.call("DELETE", url, answers.JobView)
+        path = requests.job_path(job_id)
+        found: answers.JobView = await self._asked("DELETE", at, path, answers.JobView)
         return found
 
     # Any operation
@@ -192,10 +195,9 @@ class AsyncClient:
         """An operation's whole answer; see `requests.ANSWERS` for its type."""
         if not isinstance(operation, requests.LONG):
             kind = requests.ANSWERS[type(operation)]
-            url = self._jobs(operation)
-            limit_s = requests.silence_of(operation, self._silence_s)
+            at, limit_s = self._at(operation), requests.silence_of(operation, self._silence_s)
             try:
-                return await self._http.call("POST", url, kind, operation, timeout_s=limit_s)
+                return await self._asked("POST", at, "/v1/jobs", kind, operation, silence_s=limit_s)
             except Late as exc:
                 exc.hint = exc.hint or MUTE
                 raise
@@ -209,19 +211,44 @@ class AsyncClient:
 
     @asynccontextmanager
     async def events(self, operation: operations.AnyOperation) -> AsyncIterator[AsyncEvents]:
-        """An operation's events."""
-        async with self._events("POST", self._jobs(operation), operation, 0) as stream:
+        """An operation's events. Those of an `infer` go on over a break."""
+        own = isinstance(operation, operations.Infer)
+        patience_s = self._patience_s if own else 0.0
+        hunt = Hunt(self._servers(self._at(operation)), patience_s, self.tell)
+        job_id = new_job_id() if own else ""
+        pursuit = Pursuit(hunt, operation, job_id=job_id, silence_s=self._silence_s)
+        async with AsyncEvents(self._http, pursuit, self._silence_s) as stream:
             yield stream
 
-    @asynccontextmanager
-    async def _events(
-        self, method: str, url: str, body: Any, first: int
-    ) -> AsyncIterator[AsyncEvents]:
-        stream = AsyncEvents(url, first)
-        async with self._http.events(
-            method, url, body, silence_s=self._silence_s, on_headers=stream.started
-        ) as source:
-            yield stream.reading(source)
+    async def _asked(
+        self,
+        method: str,
+        at: str,
+        path: str,
+        kind: Any,
+        body: Any = None,
+        *,
+        silence_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """One request and its whole answer, from the server `at`, else from whichever queen there
+        is: who takes no requests is asked again."""
+        limit_s = self._silence_s if silence_s is None else silence_s
+        hunt = Hunt(self._servers(at), 0.0 if at else min(self._patience_s, limit_s), self.tell)
+        while True:
+            try:
+                found = await self._http.call(
+                    method, hunt.server + path, kind, body, timeout_s=limit_s, headers=headers
+                )
+            except RbeeError as exc:
+                await anyio.sleep(hunt.refused(exc, time.monotonic()))
+            else:
+                hunt.answered()
+                return found
 
-    def _jobs(self, operation: operations.AnyOperation) -> str:
-        return requests.server_of(operation, self.queen, self.hive) + "/v1/jobs"
+    def _at(self, operation: operations.AnyOperation) -> str:
+        """Where to ask for it; empty: a queen."""
+        return requests.server_of(operation, "", self.hive)
+
+    def _servers(self, at: str) -> Queens:
+        return Queens((at,)) if at else self._queens

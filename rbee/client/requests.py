@@ -25,6 +25,7 @@ ANSWERS: dict[type[operations.Operation], Any] = {
     operations.WorkerProcessList: answers.WorkerProcesses,
     operations.WorkerProcessGet: fleet.WorkerProcess,
     operations.WorkerProcessDelete: answers.Deleted,
+    operations.HiveDrain: answers.Drained,
     operations.ModelDownload: fleet.ModelEntry,
     operations.ModelList: answers.ModelEntries,
     operations.ModelGet: fleet.ModelEntry,
@@ -34,20 +35,43 @@ ANSWERS: dict[type[operations.Operation], Any] = {
 LONG = (operations.Infer, operations.WorkerSpawn, operations.ModelDownload)
 """Operations that may take minutes: they are always streamed, so that a silence means something."""
 WHOLE_SILENCES = 20
-"""Vectors come in one piece, and their model may have to be loaded first: so many times longer may
-their answer be silent."""
+"""Vectors come in one piece, and their model may have to be loaded first; a hive that drains says
+nothing before it has. So many times longer may such an answer be silent."""
 QUICK_S = 5.0
 """`status` is answered out of memory: a server that takes longer is none of ours, or wedged."""
 
 
 def silence_of(operation: operations.AnyOperation, silence_s: float) -> float:
     """How long the answer to `operation` may be silent, for a client that allows `silence_s`."""
-    return min(silence_s, QUICK_S) if isinstance(operation, operations.Status) else silence_s
+    match operation:
+        case operations.Status():
+            return min(silence_s, QUICK_S)
+        case operations.HiveDrain(undo=False, drain_s=drain_s):
+            return _drained_within(drain_s, silence_s)
+        case operations.WorkerProcessDelete(drain=True, drain_s=drain_s):
+            return _drained_within(drain_s, silence_s)
+        case _:
+            return silence_s
+
+
+def _drained_within(drain_s: float | None, silence_s: float) -> float:
+    """Stopping what is drained takes a while more; how long the hive drains by itself, it knows."""
+    return silence_s + (silence_s * WHOLE_SILENCES if drain_s is None else drain_s)
+
+
+def queen_addresses(given: str = "") -> tuple[str, ...]:
+    """The queens' addresses: as given, else from the environment, each a list with commas; else
+    the local one."""
+    for text in (given, os.environ.get("RBEE_QUEEN_URL", "")):
+        found = tuple(url for part in text.split(",") if (url := part.strip().rstrip("/")))
+        if found:
+            return found
+    return (QUEEN_URL,)
 
 
 def queen_address(given: str = "") -> str:
-    """The queen's address: as given, else from the environment, else the local one."""
-    return (given or os.environ.get("RBEE_QUEEN_URL", "") or QUEEN_URL).rstrip("/")
+    """The first of them."""
+    return queen_addresses(given)[0]
 
 
 def hive_address(given: str = "") -> str:

@@ -20,8 +20,8 @@ import click
 
 from rbee import naming
 from rbee.client.requests import Collected
+from rbee.client.stream import Events
 from rbee.client.sync import Client
-from rbee.client.transport import Events
 from rbee.contracts.events import AnyEvent
 from rbee.contracts.operations import Infer
 from rbee.errors import RbeeError, ServerGone, Usage

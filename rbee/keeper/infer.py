@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
+from rbee.client.stream import Events
 from rbee.client.sync import Client
-from rbee.client.transport import Events
 from rbee.contracts.operations import Infer
 from rbee.errors import NoHive, NotJson, ServerGone, Usage
 from rbee.keeper.options import checked, client, json_option, queen_option

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TextIO
 
-from rbee.client.transport import Events
+from rbee.client.stream import Events
 from rbee.contracts.events import AnyEvent, Done, Failed, Progress, Prompt, Queued, Token
 from rbee.errors import Upstream
 from rbee.keeper.text import clean, line

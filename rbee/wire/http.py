@@ -5,6 +5,7 @@ Every call has a deadline; a stream has one for each silence (peers send a comme
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -98,6 +99,26 @@ class Http:
                 await stream.aclose()
                 response.close()
 
+    async def begin(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        *,
+        head_s: float,
+        silence_s: float = SILENCE_S,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answering:
+        """Send a request and wait for the head of its answer, whatever it says. What is wrong with
+        it is told by what is raised: `ServerGone` (nothing was sent), `Upstream`, `Late`."""
+        if self._session is None:
+            raise RuntimeError("Http is used as an async context manager")
+        data = None if body is None else codec.encode(body)
+        extra = {**(_JSON if data is not None else {}), **(headers or {})}
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
+        call = self._session.request(method, url, data=data, headers=extra, timeout=limit)
+        return Answering(url, await _translated(url, asyncio.wait_for(call, head_s)))
+
     @asynccontextmanager
     async def _request(
         self,
@@ -117,6 +138,33 @@ class Http:
             yield response
         finally:
             response.release()
+
+
+class Answering:
+    """An answer whose head has come; whoever began it closes it."""
+
+    def __init__(self, url: str, response: aiohttp.ClientResponse) -> None:
+        self._url = url
+        self._response = response
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._response.headers
+
+    async def refusal(self) -> RbeeError | None:
+        """The error that was answered, if one was."""
+        if self._response.status < 400:
+            return None
+        raw = await _whole(self._url, self._response)
+        return from_reply(self._response.status, raw, self._url)
+
+    async def some(self) -> bytes:
+        """What has arrived, at least one byte; nothing at the end."""
+        found: bytes = await _translated(self._url, self._response.content.readany())
+        return found
+
+    def close(self) -> None:
+        self._response.close()
 
 
 async def _events(

@@ -24,13 +24,32 @@ class FrameReader:
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The `data` of every event completed by `chunk`. Raises `ValueError` past the bound."""
+        for raw in self._completed(chunk):
+            lines = [line[5:] for line in raw.split(b"\n") if line[:5] == b"data:"]
+            if lines:
+                yield b"\n".join(line.removeprefix(b" ") for line in lines)
+
+    def numbered(self, chunk: bytes) -> Iterator[tuple[int | None, bytes]]:
+        """The same, each with its `id:`; None where it has none. One that is no number is also a
+        `ValueError`."""
+        for raw in self._completed(chunk):
+            lines = [line.partition(b":") for line in raw.split(b"\n")]
+            data = [value.removeprefix(b" ") for name, _, value in lines if name == b"data"]
+            ids = [value.strip() for name, _, value in lines if name == b"id"]
+            if data:
+                yield _number(ids[-1]) if ids else None, b"\n".join(data)
+
+    def _completed(self, chunk: bytes) -> list[bytes]:
         whole = self._rest + chunk
         if b"\r" in whole:
             whole = whole.replace(b"\r\n", b"\n")
         *frames, self._rest = whole.split(b"\n\n")
         if len(self._rest) > MAX_FRAME_BYTES:
             raise ValueError(f"an event of more than {MAX_FRAME_BYTES} bytes")
-        for raw in frames:
-            lines = [line[5:] for line in raw.split(b"\n") if line[:5] == b"data:"]
-            if lines:
-                yield b"\n".join(line.removeprefix(b" ") for line in lines)
+        return frames
+
+
+def _number(text: bytes) -> int:
+    if not (text.isdigit() and len(text) < 16):
+        raise ValueError(f"an event whose id is {text[:40]!r}")
+    return int(text)

@@ -41,6 +41,8 @@ class Stub:
     url: str
     scripts: list[Script]
     asked: list[Asked] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    """The paths of what was deleted: these requests need no script."""
     left: threading.Event = field(default_factory=threading.Event)
     """Set when somebody left an answer that was held."""
 
@@ -50,8 +52,12 @@ class Stub:
     def answer(self, made: socket.socket) -> None:
         made.settimeout(LIMIT_S)
         with made:
-            asked = _read(made)
+            asked = read(made)
             if asked is None:
+                return
+            if asked.method == "DELETE":
+                self.deleted.append(asked.path)
+                made.sendall(whole(CANCELLED).said)
                 return
             self.asked.append(asked)
             script = self.scripts.pop(0)
@@ -90,6 +96,16 @@ def done(**more: Any) -> dict[str, Any]:
     return {"type": "done", "finish_reason": "stop", "model": "bee", **more}
 
 
+CANCELLED = {
+    "job_id": "job-1",
+    "operation": "infer",
+    "state": "cancelled",
+    "age_s": 1.0,
+    "events": 2,
+    "readers": 0,
+}
+
+
 def problem(code: str, message: str, **more: Any) -> dict[str, Any]:
     return {"error": {"code": code, "message": message, **more}}
 
@@ -123,7 +139,7 @@ def _serve(listener: socket.socket, made: Stub) -> None:
         thread.join(LIMIT_S)
 
 
-def _read(made: socket.socket) -> Asked | None:
+def read(made: socket.socket) -> Asked | None:
     """One request, or None when the other side leaves without one."""
     data = b""
     while b"\r\n\r\n" not in data:

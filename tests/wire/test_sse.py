@@ -51,6 +51,24 @@ def test_any_cutting_gives_the_same_events(
     assert got == [event for _, events in pieces for event in events]
 
 
+@given(st.lists(st.tuples(LINE, st.none() | st.integers(0, 2**31)), max_size=6), st.data())
+def test_numbers_come_with_their_events(
+    events: list[tuple[bytes, int | None]], data: st.DataObject
+) -> None:
+    whole = sse.KEEP_ALIVE + b"".join(sse.frame(line, number) for line, number in events)
+    cuts = data.draw(st.lists(st.integers(0, len(whole)), max_size=6))
+    reader = sse.FrameReader()
+    edges = pairwise([0, *sorted(cuts), len(whole)])
+    got = [found for a, b in edges for found in reader.numbered(whole[a:b])]
+    assert got == [(number, line) for line, number in events]
+
+
+@pytest.mark.parametrize("number", [b"x", b"-1", b"", b"9" * 16, "\u0662".encode()])
+def test_a_number_that_is_none_is_refused(number: bytes) -> None:
+    with pytest.raises(ValueError, match="whose id is"):
+        list(sse.FrameReader().numbered(b"id: %b\ndata: x\n\n" % number))
+
+
 def test_byte_by_byte_with_windows_line_ends() -> None:
     reader = sse.FrameReader()
     raw = b": hi\r\n\r\nid: 1\r\ndata: a\r\n\r\ndata: b\r\n\r\n"
