@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from rbee.contracts.chat import FunctionCall, ToolCall
 from rbee.contracts.events import AnyEvent, Done, Logprob, Prompt, Token, Usage
-from rbee.queen.inference import echoed, joined
 from rbee.queen.openai import chat, completions
 from rbee.queen.openai.messages_stream import MessageEvents
 from rbee.queen.openai.requests import CompletionRequest
 from rbee.queen.openai.responses_requests import ResponsesRequest
 from rbee.queen.openai.responses_stream import ResponseEvents
+from rbee.queen.several import echoed, joined
 from rbee.wire.fold import Fold
 from rbee.wire.sse import FrameReader
 

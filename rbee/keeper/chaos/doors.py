@@ -16,7 +16,8 @@ import anyio
 import anyio.to_thread
 
 from rbee.client import requests
-from rbee.client.asynchronous import JOB_HEADER, AsyncClient
+from rbee.client.asynchronous import AsyncClient
+from rbee.client.pursuit import JOB_HEADER
 from rbee.client.sync import Client
 from rbee.contracts.chat import ToolCall
 from rbee.contracts.events import AnyEvent, Done, Failed, Moved, Token

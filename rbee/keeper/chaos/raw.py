@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import anyio.to_thread
 
-from rbee.client.transport import JOB_HEADER
+from rbee.client.pursuit import JOB_HEADER
 from rbee.errors import Upstream
 from rbee.wire import codec
 
