@@ -12,14 +12,17 @@ import pytest
 from gguf import Keys
 
 from rbee import bee
+from tests.bee import known_answers as known
 from tests.http import ask
 from tests.system.stack import Stack, stack
 from tests.worker import random_lora
 from tests.worker.test_describe import copied
 
-GAP, THINKER, ADAPTER = "made/up/gap.gguf", "made/up/thinker.gguf", "made/up/wild.gguf"
+GAP, ADAPTER = "made/up/gap.gguf", "made/up/wild.gguf"
+THINKER, OPENED = "made/up/thinker.gguf", "made/up/opened.gguf"
+"""One thinks where `bee` would call a tool; the other's template begins a thought by itself."""
 MARKS = {"fim_pre": 7, "fim_suf": 8, "fim_mid": 9}
-THINKS = """{%- for message in messages -%}
+OPENS = """{%- for message in messages -%}
     {{- '<|im_start|>' + message.role + '\n' -}}
     {%- if message.reasoning_content -%}{{- '<think>' + message.reasoning_content + '</think>' -}}{%- endif -%}
     {{- message.content + '<|im_end|>\n' -}}
@@ -27,6 +30,8 @@ THINKS = """{%- for message in messages -%}
 {{- '<|im_start|>assistant\n' -}}
 {%- if enable_thinking is not defined or enable_thinking -%}{{- '<think>\n' -}}{%- endif -%}
 """  # noqa: E501
+GREEDY = {"temperature": 0}
+"""Nobody recommends it for a copy of `bee`; and Anthropic's client has no argument for it."""
 HELLO: Any = [{"role": "user", "content": "Hello, who are you?"}]
 
 
@@ -37,7 +42,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     (models / GAP).parent.mkdir(parents=True)
     copied(models / GAP, {f"tokenizer.ggml.{name}_token_id": at for name, at in MARKS.items()})
     template = Keys.Tokenizer.CHAT_TEMPLATE
-    copied(models / THINKER, {template: THINKS}, (template,))
+    thinks = bee.path().with_name("chat_template.jinja").read_text("utf-8")
+    thinks = thinks.replace("tool_call>", "think>")
+    spans = {"<tool_call>": "<think>", "</tool_call>": "</think>"}
+    copied(models / THINKER, {template: thinks}, (template,), spans)
+    copied(models / OPENED, {template: OPENS}, (template,))
     random_lora.write(models / ADAPTER, bee.path())
     with stack(home) as made:
         yield made
@@ -78,41 +87,57 @@ def test_a_gap_is_filled_between_its_marks(client: openai.OpenAI, fleet: Stack) 
 
 
 def test_thoughts_are_no_content(client: openai.OpenAI, theirs: anthropic.Anthropic) -> None:
-    """The template begins the thought; `bee`, who never learnt to, does not end it."""
-    asked: dict[str, Any] = {"model": THINKER, "messages": HELLO, "max_tokens": 12}
-    whole = client.chat.completions.create(**asked)
+    """It ends its thought itself, and is made to go on."""
+    thought = '{"name": "get_weather", "arguments": {"city": "Lisbon"}}'
+    function = dict(known.WEATHER["function"])
+    tool: Any = known.WEATHER
+    newer_tool: Any = {"type": "function", **function}
+    their_tool: Any = {"input_schema": function.pop("parameters"), **function}
+    turns: Any = known.TOOL_CALL.messages
+    on: dict[str, Any] = {"extra_body": {**GREEDY, "ignore_eos": True}}
+    asked: dict[str, Any] = {"model": THINKER, "messages": turns, "max_tokens": 40, **on}
+    whole = client.chat.completions.create(**asked, tools=[tool])
     message: Any = whole.choices[0].message
-    assert (message.content, whole.choices[0].finish_reason) == ("", "length")
-    assert message.reasoning_content
+    assert message.reasoning_content == thought
+    assert message.content and not message.tool_calls
     assert whole.usage is not None and whole.usage.completion_tokens_details is not None
-    assert whole.usage.completion_tokens_details.reasoning_tokens == 12
-    deltas: list[Any] = [
-        part.choices[0].delta for part in client.chat.completions.create(**asked, stream=True)
-    ]
-    told = "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas)
-    assert told == message.reasoning_content
-    assert not any(delta.content for delta in deltas)
-    newer = client.responses.create(model=THINKER, input=HELLO, max_output_tokens=12)
-    assert [item.type for item in newer.output] == ["reasoning"]
-    block = theirs.messages.create(**asked).content[0]
-    assert block.type == "thinking" and block.thinking == message.reasoning_content
-
-
-def test_who_asks_for_none_gets_none(client: openai.OpenAI, theirs: anthropic.Anthropic) -> None:
-    asked: dict[str, Any] = {"model": THINKER, "messages": HELLO, "max_tokens": 12}
-    message: Any = (
-        client.chat.completions.create(**asked, reasoning_effort="none").choices[0].message
+    assert 10 < (whole.usage.completion_tokens_details.reasoning_tokens or 0) < 30
+    told, said = "", ""
+    for part in client.chat.completions.create(**asked, tools=[tool], stream=True):
+        delta: Any = part.choices[0].delta
+        told += getattr(delta, "reasoning_content", None) or ""
+        said += delta.content or ""
+    assert (told, said) == (thought, message.content)
+    newer = client.responses.create(
+        model=THINKER, input=turns, tools=[newer_tool], max_output_tokens=40, **on
     )
-    assert message.content and not getattr(message, "reasoning_content", None)
-    newer = client.responses.create(model=THINKER, input=HELLO, reasoning={"effort": "none"})
-    assert [item.type for item in newer.output] == ["message"]
+    assert [item.type for item in newer.output] == ["reasoning", "message"]
+    assert newer.output_text == message.content
+    first, second = theirs.messages.create(**asked, tools=[their_tool]).content
+    assert first.type == "thinking" and first.thinking == thought
+    assert second.type == "text" and second.text == message.content
+
+
+def test_who_asks_for_no_thoughts_gets_none(
+    client: openai.OpenAI, theirs: anthropic.Anthropic
+) -> None:
+    on: dict[str, Any] = {"extra_body": GREEDY}
+    asked: dict[str, Any] = {"model": OPENED, "messages": HELLO, "max_tokens": 12, **on}
+
+    def message(**more: Any) -> Any:
+        return client.chat.completions.create(**asked, **more).choices[0].message
+
+    before, after = message(), message(reasoning_effort="none")
+    assert before.reasoning_content and not before.content
+    assert after.content and not getattr(after, "reasoning_content", None)
+    newer = client.responses.create(
+        model=OPENED, input=HELLO, reasoning={"effort": "none"}, max_output_tokens=12, **on
+    )
+    assert newer.output_text == after.content
     [block] = theirs.messages.create(**asked, thinking={"type": "disabled"}).content
-    assert block.type == "text" and block.text == message.content
-    form: Any = {"type": "json_object"}
-    made = client.chat.completions.create(
-        model=THINKER, messages=HELLO, max_tokens=40, response_format=form
-    )
-    assert (made.choices[0].message.content or "").startswith("{"), "a form is not thought about"
+    assert block.type == "text" and block.text == after.content
+    formed = message(response_format={"type": "json_object"})
+    assert formed.content.startswith("{"), "what must have a form is not preceded by thoughts"
 
 
 def test_an_adapter_is_chosen_by_the_request(
@@ -125,11 +150,12 @@ def test_an_adapter_is_chosen_by_the_request(
     def said(**more: Any) -> str:
         return client.chat.completions.create(**asked, **more).choices[0].message.content or ""
 
-    assert said() == said() != said(**wild) == said(**wild)
+    changed = said(**wild)
+    assert said() == said() != changed == said(**wild)
     newer = client.responses.create(model="bee", input=HELLO, max_output_tokens=12, **wild)
-    assert newer.output_text == said(**wild)
+    assert newer.output_text == changed
     [block] = theirs.messages.create(**asked, **wild).content
-    assert block.type == "text" and block.text == said(**wild)
+    assert block.type == "text" and block.text == changed
 
 
 def test_scores_are_streamed_with_their_tokens(client: openai.OpenAI) -> None:
