@@ -137,6 +137,14 @@ class AsyncClient:
         found: answers.Drained = await self.ask(operation)
         return found
 
+    async def hive_status(self) -> fleet.HiveBeat:
+        """The hive's own state, as the queen hears it."""
+        limit_s = requests.QUICK_S
+        found: fleet.HiveBeat = await self._asked(
+            "GET", self.hive, "/v1/status", fleet.HiveBeat, silence_s=limit_s
+        )
+        return found
+
     async def download(self, model: str) -> fleet.ModelEntry:
         """Fetch a model and wait until it is in the catalog."""
         found: fleet.ModelEntry = await self.ask(operations.ModelDownload(model=model))

@@ -128,6 +128,14 @@ class Client:
         found: answers.Drained = self.ask(operation)
         return found
 
+    def hive_status(self) -> fleet.HiveBeat:
+        """The hive's own state, as the queen hears it."""
+        found: fleet.HiveBeat = codec.decode(self.hive_status_raw(), fleet.HiveBeat)
+        return found
+
+    def hive_status_raw(self) -> bytes:
+        return self._asked("GET", self.hive, "/v1/status", silence_s=requests.QUICK_S)
+
     def download(self, model: str) -> fleet.ModelEntry:
         """Fetch a model and wait until it is in the catalog."""
         found: fleet.ModelEntry = self.ask(operations.ModelDownload(model=model))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 LINES = 50
 LINE_CHARS = 400
@@ -30,9 +30,9 @@ class Tail:
     def lines(self) -> list[str]:
         return [*self._before, *self._lines][-LINES:]
 
-    def last(self, count: int = 5) -> str:
-        """The newest lines of this life as one text, for a message."""
-        return " | ".join([*self._lines][-count:])
+    def last(self, count: int = 5, words: Callable[[str], bool] = bool) -> str:
+        """The newest lines of this life that are `words`, as one text, for a message."""
+        return " | ".join([line for line in self._lines if words(line)][-count:])
 
     def first_error(self) -> str:
         """What the first line logged as an error says (`rbee.log`'s format); it is the cause of

@@ -7,6 +7,7 @@ told from its exit code and its last lines.
 from __future__ import annotations
 
 from rbee.errors import RbeeError, SpawnFailed, from_code
+from rbee.hive.launch import understand
 from rbee.hive.tail import Tail
 
 
@@ -43,5 +44,10 @@ def how_it_ended(code: int | None) -> str:
 
 
 def _words(tail: Tail) -> str:
-    words = tail.last()
+    words = tail.last(words=_is_said_to_people)
     return f" Its last words: {words}" if words else " It said nothing."
+
+
+def _is_said_to_people(line: str) -> bool:
+    """What a worker tells its hive, such as how far it has loaded, explains no end."""
+    return understand(line) is None

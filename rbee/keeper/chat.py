@@ -25,10 +25,11 @@ from rbee.client.sync import Client
 from rbee.contracts.events import AnyEvent
 from rbee.contracts.operations import Infer
 from rbee.errors import RbeeError, ServerGone, Usage
+from rbee.keeper.asking import answer_options, fields, messages
 from rbee.keeper.cli import report
 from rbee.keeper.infer import begun
 from rbee.keeper.options import checked, client, json_option, queen_option
-from rbee.keeper.show import show, show_json
+from rbee.keeper.show import Waiting, show, show_json
 
 HELP = "/exit or Ctrl-D leaves, /reset forgets the conversation, Ctrl-C stops an answer"
 
@@ -43,8 +44,7 @@ class Conversation:
 
     def ask(self, text: str) -> Infer:
         """The request for an answer to `text`."""
-        first = [{"role": "system", "content": self.system}] if self.system else []
-        said = [*first, *self.turns, {"role": "user", "content": text}]
+        said = messages(self.system, *self.turns, {"role": "user", "content": text})
         return checked(Infer, messages=said, **self.options)
 
     def remember(self, text: str, answer: str) -> None:
@@ -58,19 +58,13 @@ class Conversation:
 
 
 @click.command()
-@click.option("-m", "--model", default="bee", show_default=True, help="Which model answers.")
-@click.option("--system", metavar="TEXT", help="What the model is told first.")
-@click.option("--max-tokens", type=int, metavar="N", help="New tokens at most, for each answer.")
-@click.option("--temperature", type=float, metavar="X", help="0 always takes the likeliest.")
-@click.option("--top-p", type=float, metavar="X")
-@click.option("--top-k", type=int, metavar="N")
-@click.option("--seed", type=int, metavar="N")
+@answer_options
 @queen_option
 @json_option
 def chat(queen: str, as_json: bool, system: str | None, **options: Any) -> None:
     """Talk with a model."""
     asker = client(queen)
-    conversation = Conversation(options, system)
+    conversation = Conversation(fields(options), system)
     _must_be_known(asker, options["model"])
     worst = 0
     for text in _lines():
@@ -107,11 +101,13 @@ def _turn(
     """Ask and show one answer; returns the exit code that it deserves."""
     heard = Collected()
     try:
-        with begun(asker, conversation.ask(text), may_start) as events:
-            if as_json:
-                show_json(events, sys.stdout, heard.feed)
-            else:
-                show(_heard(events, heard), sys.stdout, sys.stderr)
+        with Waiting(sys.stderr) as waiting:
+            asker.tell = waiting.note
+            with begun(asker, conversation.ask(text), may_start) as events:
+                if as_json:
+                    show_json(events, sys.stdout, waiting, heard.feed)
+                else:
+                    show(_heard(events, heard), sys.stdout, sys.stderr, waiting)
     except KeyboardInterrupt:
         if not sys.stdin.isatty():
             raise

@@ -33,6 +33,7 @@ COMMANDS = {
     "status": "rbee.keeper.status:status",
     "top": "rbee.keeper.top:top",
     "worker": "rbee.keeper.worker:worker",
+    "hive": "rbee.keeper.hive:hive",
     "model": "rbee.keeper.model:model",
     "embed": "rbee.keeper.embed:embed",
     "gui": "rbee.keeper.gui:gui",

@@ -9,7 +9,7 @@ from rbee.contracts.fleet import ModelEntry
 from rbee.contracts.operations import ModelDelete, ModelDownload, ModelGet, ModelList
 from rbee.errors import ModelNotFound
 from rbee.keeper.group import Group
-from rbee.keeper.options import checked, client, hive_options, json_option
+from rbee.keeper.options import checked, client, hive_id_option, hive_options, json_option
 from rbee.keeper.show import show_any, show_lines, size
 from rbee.keeper.status import print_raw
 from rbee.wire import codec
@@ -22,7 +22,7 @@ def model() -> None:
 
 @model.command()
 @click.argument("name")
-@click.option("--hive-id", metavar="ID", help="Refused by any other hive.")
+@hive_id_option
 @hive_options
 @json_option
 def download(name: str, hive_id: str | None, queen: str, hive: str, as_json: bool) -> None:
@@ -40,7 +40,7 @@ def download(name: str, hive_id: str | None, queen: str, hive: str, as_json: boo
 
 
 @model.command("list")
-@click.option("--hive-id", metavar="ID", help="Refused by any other hive.")
+@hive_id_option
 @hive_options
 @json_option
 def list_(hive_id: str | None, queen: str, hive: str, as_json: bool) -> None:
@@ -57,7 +57,7 @@ def list_(hive_id: str | None, queen: str, hive: str, as_json: bool) -> None:
 
 @model.command()
 @click.argument("name")
-@click.option("--hive-id", metavar="ID", help="Refused by any other hive.")
+@hive_id_option
 @hive_options
 @json_option
 def get(name: str, hive_id: str | None, queen: str, hive: str, as_json: bool) -> None:
@@ -86,7 +86,7 @@ def get(name: str, hive_id: str | None, queen: str, hive: str, as_json: bool) ->
 
 @model.command()
 @click.argument("name")
-@click.option("--hive-id", metavar="ID", help="Refused by any other hive.")
+@hive_id_option
 @hive_options
 @json_option
 def delete(name: str, hive_id: str | None, queen: str, hive: str, as_json: bool) -> None:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def queen_option(command: F) -> F:
-    help_text = "The queen's address; else RBEE_QUEEN_URL, else the local one."
+    help_text = "The queen's address, or several with commas; else RBEE_QUEEN_URL, else local."
     return click.option("--queen", metavar="URL", default="", help=help_text)(command)
 
 
@@ -26,6 +26,15 @@ def hive_options(command: F) -> F:
     help_text = "The hive's address, or its id; else RBEE_HIVE_URL, else the local one."
     option = click.option("--hive", metavar="URL|ID", default="", help=help_text)
     return queen_option(option(command))
+
+
+def hive_id_option(command: F) -> F:
+    return click.option("--hive-id", metavar="ID", help="Refused by any other hive.")(command)
+
+
+def drain_option(command: F) -> F:
+    help_text = "Seconds for what runs; else the hive's own."
+    return click.option("--drain-s", type=float, metavar="N", help=help_text)(command)
 
 
 def json_option(command: F) -> F:

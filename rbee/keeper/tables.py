@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rbee.contracts.fleet import FleetStatus, ModelEntry, WorkerProcess
+from rbee.contracts.fleet import FleetStatus, HiveBeat, ModelEntry, WorkerProcess, WorkerStatus
 from rbee.keeper.show import size
 from rbee.keeper.text import line
 
@@ -24,7 +24,15 @@ RUNS = ("starting", "ready", "draining", "stopping")
 GOOD, BAD = "green", "red"
 WHY_NOT = ("WHY NOT",)
 """A column that lists of models have only when one of them cannot be used."""
-STATES = {"ready": GOOD, "failed": BAD, "backoff": BAD, "starting": "yellow"}
+STATES = {
+    "ready": GOOD,
+    "failed": BAD,
+    "backoff": BAD,
+    "starting": "yellow",
+    "draining": "yellow",
+    "stopping": "yellow",
+    "gone": BAD,
+}
 
 
 def console() -> Console:
@@ -49,6 +57,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text
 
 def state(name: str) -> Text:
     return Text(line(name), style=STATES.get(name, ""))
+
+
+def state_of(status: WorkerStatus) -> Text:
+    """A worker's state as the queen sees it: one that reports and gets no further is wedged."""
+    worker = status.worker
+    if 0 < worker.step_limit_s < worker.step_age_s:
+        return Text(f"wedged for {age(worker.step_age_s)}", style=BAD)
+    return state(worker.state if status.alive else "gone")
 
 
 def fleet(status: FleetStatus) -> Group:
@@ -90,7 +106,7 @@ def _workers(status: FleetStatus) -> RenderableType:
         (
             w.worker.id,
             with_adapters(w.worker.model, w.worker.lora),
-            state(w.worker.state if w.alive else "gone"),
+            state_of(w),
             w.worker.hive_id,
             w.worker.device,
             f"{w.worker.busy}/{w.worker.slots}",
@@ -141,6 +157,22 @@ def processes(found: Sequence[WorkerProcess], whole: bool = False) -> Renderable
         for p in found
     ]
     return table("workers", columns, rows)
+
+
+def hive(beat: HiveBeat) -> Group:
+    """What `rbee hive get` shows."""
+    memory = f"{size(beat.memory_free)} free of {size(beat.memory_total)}"
+    pairs = [
+        ("id", beat.id),
+        ("state", beat.state),
+        ("address", beat.url),
+        ("machine", beat.hostname),
+        ("version", beat.version),
+        ("memory", memory),
+        *((d.id, f"{d.name}, {size(d.memory_free)} free") for d in beat.devices),
+        ("models", str(len(beat.models))),
+    ]
+    return Group(facts(pairs), Text(), processes(beat.workers))
 
 
 def models(found: Sequence[ModelEntry]) -> RenderableType:

@@ -17,7 +17,14 @@ from rbee.contracts.operations import (
 )
 from rbee.errors import Usage
 from rbee.keeper.group import Group
-from rbee.keeper.options import checked, client, hive_options, json_option
+from rbee.keeper.options import (
+    checked,
+    client,
+    drain_option,
+    hive_id_option,
+    hive_options,
+    json_option,
+)
 from rbee.keeper.show import show_any, show_lines
 from rbee.keeper.status import print_raw
 from rbee.keeper.text import clean
@@ -38,7 +45,7 @@ def worker() -> None:
 @click.option("--gpu-layers", type=int, metavar="N", help="-1 puts all on the accelerator.")
 @click.option("--lora", multiple=True, metavar="NAME=REF", help="An adapter; repeatable.")
 @click.option("--projector", metavar="REF", help="What lets it see; else the model's own.")
-@click.option("--hive-id", metavar="ID", help="Refused by any other hive.")
+@hive_id_option
 @hive_options
 @json_option
 def spawn(
@@ -58,7 +65,7 @@ def spawn(
 
 
 @worker.command("list")
-@click.option("--hive-id", metavar="ID", help="Refused by any other hive.")
+@hive_id_option
 @hive_options
 @json_option
 def list_(hive_id: str | None, queen: str, hive: str, as_json: bool) -> None:
@@ -76,7 +83,7 @@ def list_(hive_id: str | None, queen: str, hive: str, as_json: bool) -> None:
 @worker.command()
 @click.argument("worker_id", required=False)
 @click.option("--pid", type=int, help="Named by its process instead.")
-@click.option("--hive-id", metavar="ID", help="Refused by any other hive.")
+@hive_id_option
 @hive_options
 @json_option
 def get(queen: str, hive: str, as_json: bool, **named: Any) -> None:
@@ -96,11 +103,15 @@ def get(queen: str, hive: str, as_json: bool, **named: Any) -> None:
 @worker.command()
 @click.argument("worker_id", required=False)
 @click.option("--pid", type=int, help="Named by its process instead.")
-@click.option("--hive-id", metavar="ID", help="Refused by any other hive.")
+@click.option("--drain", is_flag=True, help="Let it finish what it has; no new requests.")
+@drain_option
+@hive_id_option
 @hive_options
 @json_option
 def delete(queen: str, hive: str, as_json: bool, **named: Any) -> None:
     """Stop a worker and forget it."""
+    if named["drain_s"] is not None and not named["drain"]:
+        raise Usage("--drain-s belongs to --drain.")
     raw = client(queen, hive).ask_raw(checked(WorkerProcessDelete, **_named(named)))
     if as_json:
         print_raw(raw)

@@ -55,7 +55,7 @@ def test_every_command_has_its_help_and_its_json(rbee: Rbee, command: str) -> No
     told = rbee(command, "--help")
     assert told.code == 0
     assert command in rbee("--help").out
-    if command not in ("serve", "worker", "model"):
+    if command not in ("serve", "worker", "model", "hive"):
         assert "--json" in told.out
 
 
@@ -76,6 +76,10 @@ def test_every_command_has_its_help_and_its_json(rbee: Rbee, command: str) -> No
         ["worker", "get"],
         ["worker", "delete", "a", "--pid", "1"],
         ["worker", "get", "../../etc"],
+        ["worker", "delete", "a", "--drain-s", "1"],
+        ["worker", "delete", "a", "--drain", "--drain-s", "-1"],
+        ["hive", "drain", "--undo", "--drain-s", "1"],
+        ["hive", "drain", "--hive-id", "../x"],
         ["model", "get", ""],
         ["serve", "--role", "king"],
         ["serve", "--role", "queen", "--port", "99999"],
@@ -94,7 +98,8 @@ def test_wrong_usage_exits_2_and_says_why(rbee: Rbee, arguments: list[str]) -> N
 
 
 @pytest.mark.parametrize(
-    "arguments", [["status"], ["embed", "x"], ["gui"], ["worker", "list"], ["top", "--json"]]
+    "arguments",
+    [["status"], ["embed", "x"], ["gui"], ["worker", "list"], ["hive", "get"], ["top", "--json"]],
 )
 def test_nobody_there_is_one_line_and_a_hint(rbee: Rbee, arguments: list[str]) -> None:
     told = rbee(*arguments)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.stub import Stub, done, problem, stream, stub, token, whole
+from tests.client.frail import Fault, frail, log
+from tests.client.stub import Stub, done, free_ports, problem, stream, stub, token, whole
 from tests.keeper.command import Rbee, local
 
 HELLO = (token("Hel"), token("lo", 1), done())
@@ -61,6 +62,29 @@ def test_json_prints_the_events_untouched(rbee: Rbee) -> None:
     assert [json.loads(line) for line in told.out.splitlines()] == [strange, done()]
 
 
+def test_json_tells_every_event_once_over_a_break(rbee: Rbee) -> None:
+    events = log(["a", "b", "c"])
+    with frail(events, Fault("cut", 2), Fault("draining"), Fault("reset", 1)) as queen:
+        told = Rbee(rbee.home, queen.url, rbee.hive)("infer", "Hi", "--json")
+    assert (told.code, told.err) == (0, "")
+    assert [json.loads(line) for line in told.out.splitlines()] == events
+
+
+def test_an_answer_that_moved_is_an_answer(rbee: Rbee) -> None:
+    moved = {"type": "moved", "worker_id": "w", "why": "killed", "migrations": 1}
+    with stub(stream(token("a"), moved, token("b", 1), done(migrations=1))) as server:
+        told = before(rbee, server)("infer", "Hi")
+    assert (told.code, told.out, told.err) == (0, "ab\n", "")
+
+
+def test_another_queen_of_several_answers(rbee: Rbee) -> None:
+    [port] = free_ports(1)
+    with frail(log(["a"])) as queen:
+        several = f"http://127.0.0.1:{port},{queen.url}"
+        told = Rbee(rbee.home, several, rbee.hive)("infer", "Hi")
+    assert (told.code, told.out, told.err) == (0, "a\n", "")
+
+
 def test_a_failure_in_the_middle(rbee: Rbee) -> None:
     failed = {"type": "failed", "code": "worker_gone", "message": "It died.", "hint": "Ask again."}
     with stub(stream(token("ha"), failed)) as server:
@@ -85,6 +109,8 @@ def test_ctrl_c_cancels_by_leaving(rbee: Rbee) -> None:
             assert child.stderr is not None
             assert b"Traceback" not in child.stderr.read()
         assert server.left.wait(10)
+    assert server.asked[0].headers["x-rbee-grace-s"] == "30"
+    assert server.deleted == ["/v1/jobs/job-1"]
 
 
 def test_a_closed_pipe_ends_quietly(rbee: Rbee) -> None:
@@ -107,6 +133,20 @@ def test_a_chat_remembers_resets_and_leaves(rbee: Rbee) -> None:
     assert (told.code, told.out, told.err) == (0, "Hello\nHello\nHello\n", "")
     said = [[m["content"] for m in asked.json()["messages"]] for asked in server.asked]
     assert said == [["One"], ["One", "Hello", "Two"], ["Three"]]
+
+
+def test_a_chat_asks_as_infer_does(rbee: Rbee, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object"}')
+    asked = ["--min-p", "0.1", "--stop", "X", "--stop", "Y", "--lora", "style"]
+    where = ["--worker-id", "w", "--hive-id", "h", "--device", "cpu"]
+    flags = [*asked, *where, "--json-schema", str(schema)]
+    with stub(stream(*HELLO), stream(*HELLO)) as server:
+        before(rbee, server)("chat", *flags, stdin="Hi\n")
+        before(rbee, server)("infer", "Hi", *flags)
+    chat, infer = (asked.json() for asked in server.asked)
+    assert chat == infer
+    assert (chat["stop"], chat["min_p"], chat["lora"]) == (["X", "Y"], 0.1, "style")
 
 
 def test_a_question_that_failed_is_not_remembered(rbee: Rbee) -> None:

@@ -6,9 +6,29 @@ import io
 
 import pytest
 
-from rbee.contracts.events import AnyEvent, Done, Failed, Progress, Prompt, Queued, Token
+from rbee.contracts.events import (
+    AnyEvent,
+    Done,
+    Failed,
+    Moved,
+    Progress,
+    Prompt,
+    Queued,
+    Token,
+)
 from rbee.errors import Upstream, WorkerGone
-from rbee.keeper.show import BRIGHT, CLEAR, DIM, TELL_EVERY_S, Waiting, describe, show, size
+from rbee.keeper.show import (
+    BACK,
+    BELOW,
+    BRIGHT,
+    CLEAR,
+    DIM,
+    TELL_EVERY_S,
+    Waiting,
+    describe,
+    show,
+    size,
+)
 
 
 class Terminal(io.StringIO):
@@ -41,6 +61,43 @@ def test_a_wait_is_shown_in_place_and_gone_before_the_first_token() -> None:
     screen = Terminal()
     show([Queued(position=2), LOADING, token("x"), DONE], screen, screen)
     assert screen.getvalue() == f"{CLEAR}waiting, 2 ahead{CLEAR}load 40%{CLEAR}x\n"
+
+
+MOVED = Moved(worker_id="w-1", why="killed", migrations=1)
+LOST = f"{DIM}worker w-1 was lost; going on elsewhere{BRIGHT}"
+
+
+def test_a_lost_worker_is_told_below_the_text_and_gone_when_it_goes_on() -> None:
+    screen = Terminal()
+    show([token("one"), MOVED, LOADING, token(" two"), DONE], screen, screen)
+    told = f"{BELOW}{CLEAR}{LOST}{CLEAR}load 40%{CLEAR}{BACK}"
+    assert screen.getvalue() == f"one{told} two\n"
+
+
+def test_a_lost_worker_is_told_in_place_where_no_text_stands() -> None:
+    screen = Terminal()
+    show([MOVED, token("one\n"), MOVED, token("two"), DONE], screen, screen)
+    assert screen.getvalue() == f"{CLEAR}{LOST}{CLEAR}one\n{CLEAR}{LOST}{CLEAR}two\n"
+
+
+def test_text_that_goes_elsewhere_is_not_in_the_way() -> None:
+    out, err = io.StringIO(), Terminal()
+    show([token("one"), MOVED, token(" two"), DONE], out, err)
+    assert (out.getvalue(), err.getvalue()) == ("one two\n", f"{CLEAR}{LOST}{CLEAR}")
+
+
+def test_a_lost_worker_is_no_word_in_a_pipe() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    show([token("one"), MOVED, token(" two"), DONE], out, err)
+    assert (out.getvalue(), err.getvalue()) == ("one two\n", "")
+
+
+def test_what_others_write_on_the_line_is_gone_with_it() -> None:
+    err = Terminal()
+    with Waiting(err) as waiting:
+        waiting.note("trying again")
+        show([token("x"), DONE], io.StringIO(), err, waiting)
+    assert err.getvalue() == f"{CLEAR}{DIM}trying again{BRIGHT}{CLEAR}"
 
 
 THOUGHT = Token(index=0, text="", token_ids=[1], reasoning="a\x1b[2J plan")
@@ -107,4 +164,4 @@ def test_sizes() -> None:
 
 def test_every_event_can_be_shown() -> None:
     for kind in AnyEvent.__args__:
-        assert kind in (Queued, Progress, Prompt, Token, Done, Failed)
+        assert kind in (Queued, Progress, Prompt, Token, Moved, Done, Failed)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
 
-from rbee.contracts.fleet import ModelEntry, WorkerProcess
+from rbee.contracts.fleet import ModelEntry, WorkerBeat, WorkerProcess, WorkerStatus
 from rbee.keeper import background
 from rbee.keeper.doctor import FULL_DISK_BYTES, LOW_DISK_BYTES, room
-from rbee.keeper.tables import SHORT, models, processes, short
+from rbee.keeper.tables import SHORT, models, processes, short, state_of
 
 LONG = "the file is broken: " + "x" * 500
 
@@ -39,6 +40,30 @@ def test_a_worker_that_runs_has_its_memory_and_age() -> None:
 def test_a_workers_adapters_stand_beside_its_model() -> None:
     ready = WorkerProcess(worker_id="w", model="bee", state="ready", lora=["style", "law"])
     assert "bee +style +law" in shown(processes([ready]))
+
+
+def worker(**more: Any) -> WorkerStatus:
+    alive = more.pop("alive", True)
+    known = {"id": "w", "incarnation": "i", "seq": 1, "url": "http://x", "hive_id": "h"}
+    runs = {"model": "bee", "sha256": "", "device": "cpu", "state": "ready", "slots": 2}
+    load = {"busy": 1, "waiting": 0, "context": 64, "step": 9, "step_age_s": 0.0}
+    beat = WorkerBeat(**{**known, **runs, **load, **more})
+    return WorkerStatus(worker=beat, age_s=1.0, alive=alive, leased=0)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (worker(), "ready"),
+        (worker(state="draining"), "draining"),
+        (worker(alive=False), "gone"),
+        (worker(step_age_s=3.0, step_limit_s=4.0), "ready"),
+        (worker(step_age_s=7.0, step_limit_s=4.0), "wedged for 7 s"),
+        (worker(step_age_s=7.0), "ready"),
+    ],
+)
+def test_a_workers_state_is_what_it_gets_done(status: WorkerStatus, words: str) -> None:
+    assert str(state_of(status)) == words
 
 
 @pytest.mark.parametrize("text", ["", "a\nb", "y" * SHORT, LONG])

@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.client.frail import Fault, Frail, frail, log
 from tests.client.stub import Stub, done, stream, stub, token
 from tests.keeper.command import Rbee, local
 
@@ -46,9 +48,17 @@ class Terminal:
         head, _, self.seen = self.seen.partition(text.encode())
         return head.decode() + text
 
+    def prompt(self) -> None:
+        """Wait until the prompt is shown and listened at: Python loses a Ctrl-C between the two."""
+        self.wait_for("> ")
+        end = time.monotonic() + LIMIT_S
+        while psutil.Process(self.child.pid).status() != psutil.STATUS_SLEEPING:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
 
 @contextmanager
-def terminal(rbee: Rbee, server: Stub, *arguments: str) -> Iterator[Terminal]:
+def terminal(rbee: Rbee, server: Stub | Frail, *arguments: str) -> Iterator[Terminal]:
     ours, theirs = pty.openpty()
     env = {**rbee.env, "RBEE_QUEEN_URL": server.url, "TERM": "dumb", "NO_COLOR": "1"}
     child = subprocess.Popen(
@@ -85,18 +95,19 @@ def test_a_conversation(rbee: Rbee) -> None:
     endless = stream(token("one"), token(" two", 1), end=False, hold=True)
     with stub(endless, stream(token("three"), done())) as server:
         with terminal(rbee, server, "chat") as screen:
-            screen.wait_for("> ")
+            screen.prompt()
             screen.type("Count\n")
             screen.wait_for("one two")
             screen.type("\x03")
             screen.wait_for("(stopped)")
             assert server.left.wait(LIMIT_S)
-            screen.wait_for("> ")
+            assert server.deleted == ["/v1/jobs/job-1"]
+            screen.prompt()
             screen.type("\x03")
-            screen.wait_for("> ")
+            screen.prompt()
             screen.type("Go on\n")
             screen.wait_for("three")
-            screen.wait_for("> ")
+            screen.prompt()
             screen.type("\x04")
             assert screen.child.wait(LIMIT_S) == 0
         said = [m["content"] for m in server.asked[1].json()["messages"]]
@@ -105,15 +116,15 @@ def test_a_conversation(rbee: Rbee) -> None:
 
 def test_ctrl_c_twice_at_the_prompt_leaves(rbee: Rbee) -> None:
     with stub() as server, terminal(rbee, server, "chat") as screen:
-        screen.wait_for("> ")
+        screen.prompt()
         screen.type("\x03")
         screen.wait_for("(Ctrl-C again leaves)")
-        screen.wait_for("> ")
+        screen.prompt()
         screen.type("/help\n")
-        screen.wait_for("> ")
+        screen.prompt()
         screen.type("\x03")
         screen.wait_for("(Ctrl-C again leaves)")
-        screen.wait_for("> ")
+        screen.prompt()
         screen.type("\x03")
         assert screen.child.wait(LIMIT_S) == 130
 
@@ -126,3 +137,16 @@ def test_a_wait_is_shown_and_gone_and_text_is_harmless(rbee: Rbee) -> None:
         shown = screen.wait_for("owned␇")
         assert screen.child.wait(LIMIT_S) == 0
     assert shown == "\r\x1b[K␛]0;owned␇"
+
+
+def test_a_break_is_told_below_the_text_and_gone_when_it_goes_on(rbee: Rbee) -> None:
+    events = log(["one", " two"], waits=0)
+    with frail(events, Fault("reset", 1), Fault("draining")) as queen:
+        queen.break_at = 1
+        with terminal(rbee, queen, "infer", "Hi") as screen:
+            screen.wait_for("one")
+            queen.seen.release()
+            shown = screen.wait_for("two")
+            assert screen.child.wait(LIMIT_S) == 0
+    told = "\r\x1b[K\x1b[2mthe queen does not answer; trying again\x1b[22m"
+    assert shown == f"\x1bD\x1b[A\x1b7\r\n{told}{told}\r\x1b[K\x1b8 two"
