@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from rbee.errors import Late, RbeeError
-from rbee.keeper.chaos.asks import Ask
+from rbee.keeper.chaos.asks import Ask, noise
 from rbee.keeper.chaos.doors import Doors
 from rbee.keeper.chaos.fleet import Fleet, Seat, runs, until
 from rbee.keeper.chaos.heard import Heard
@@ -150,21 +150,17 @@ async def _killed_by(fleet: Fleet, heard: Heard) -> bool:
     """Kill the worker that reads this request's prompt; whether there was one."""
     seat = await fleet.seat_of(heard.job_id) if heard.job_id and not heard.pieces else None
     if seat is None or not runs(seat.pid):
+        await fleet.look_again()
         return False
     fleet.hurt(seat, signal.SIGKILL)
-    await until(partial(_ended, seat), "it is dead", SETTLED_S)
-    await fleet.look_again()
+    await until(partial(_ended, seat), "it is dead", SETTLED_S, WATCH_S)
+    fleet.seats.remove(seat)
     return True
 
 
 def _poison(salt: int) -> Ask:
     """No two are alike, and no prefix is known."""
-    body = {
-        "prompt": f"{salt} " + "bees and honey and flowers " * 300,
-        "cache_salt": str(salt),
-        "temperature": 0.0,
-        "max_tokens": 8,
-    }
+    body = {"prompt": noise(salt), "cache_salt": str(salt), "temperature": 0.0, "max_tokens": 8}
     return Ask("sdk poison", "sdk", body, long=False)
 
 

@@ -8,6 +8,7 @@ little colder. So a difference is always somebody's mistake.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,11 @@ from rbee.keeper.chaos.plan import Door
 MODEL = "bee"
 TOKENS = 240
 """Of a long answer: some tenths of a second, in which something can happen to it."""
+
+
+FIRST_WORD, VOCABULARY = 300, 1_790
+"""Of Bee's tokens: those before are single bytes and marks."""
+LONG_PROMPT = 1_900
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,12 @@ DECK: tuple[Ask, ...] = (
     Ask("completions choices", "completions", {**PROMPT, "n": 2}),
     Ask("completions logprobs", "completions", {**PROMPT, "logprobs": 1}),
 )
+
+
+def noise(salt: int) -> list[int]:
+    """A prompt as long as Bee can read, in tokens; no two begin alike."""
+    draw = random.Random(salt)
+    return [draw.randrange(FIRST_WORD, VOCABULARY) for _ in range(LONG_PROMPT)]
 
 
 def deck(doors: tuple[Door, ...]) -> list[Ask]:

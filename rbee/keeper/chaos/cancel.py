@@ -15,7 +15,7 @@ from typing import Any
 from rbee import bee
 from rbee.contracts.answers import JobList, JobView
 from rbee.errors import Late
-from rbee.keeper.chaos.asks import COUNTING, MODEL
+from rbee.keeper.chaos.asks import COUNTING, MODEL, noise
 from rbee.keeper.chaos.fleet import until
 from rbee.keeper.chaos.members import Throwaway
 from rbee.keeper.chaos.outcome import Outcome
@@ -124,7 +124,7 @@ async def _loading(fleet: Throwaway, number: int) -> AsyncIterator[Reader]:
 @asynccontextmanager
 async def _prompt(fleet: Throwaway, number: int) -> AsyncIterator[Reader]:
     """Its prompt is long, and new."""
-    body = {**ENDLESS, "prompt": f"{number} " + "honey and bees " * 600, "max_tokens": 8}
+    body = {**ENDLESS, "prompt": noise(number), "max_tokens": 8}
     before = {job.job_id for job in await _jobs(fleet)}
     async with Reader(fleet.queen, body, waits=False) as reader:
 

@@ -1,0 +1,77 @@
+"""`rbee chaos` as a person calls it: what the project promises, measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.system.stack import RBEE, Stack, environment, fact, free_ports, stack
+
+LIMIT_S = 900
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT_S)]
+SUITE = {
+    "worker-kill": 50,
+    "queen-kill": 20,
+    "hive-kill-adopt": 3,
+    "hive-kill-gone": 1,
+    "worker-wedge": 2,
+    "worker-drain": 4,
+    "poison": 2,
+    "rolling-restart": 1,
+    "overload": 1,
+    "slow-reader": 2,
+    "cancel": 2,
+}
+"""Scenario to how often it happens here."""
+COUNTED = ("failed", "lost", "repeated", "differing")
+
+
+def run(env: dict[str, str], *arguments: str) -> tuple[int, list[dict[str, Any]], str]:
+    done = subprocess.run(
+        [*RBEE, "chaos", "--json", *arguments],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def left_over() -> list[str]:
+    """Processes of a throw-away fleet that still run."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "rbee-chaos-" in process.environ().get("RBEE_HOME", ""):
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(("scenario", "n"), SUITE.items(), ids=lambda value: str(value))
+def test_a_scenario_passes(tmp_path: Path, scenario: str, n: int) -> None:
+    env = environment(tmp_path, *free_ports(2))
+    code, rows, errors = run(env, scenario, "--n", str(n))
+    (row,) = rows or [{}]
+    assert row.get("passed"), (row, errors)
+    assert not any(row[name] for name in COUNTED), row
+    assert code == 0 and not left_over()
+
+
+def test_a_fleet_of_ones_own_comes_back_as_it_was(tmp_path: Path) -> None:
+    with stack(tmp_path) as made:
+        code, rows, errors = run(made.env, "worker-kill", "--n", "2", "--really", "--yes")
+        assert rows and rows[0]["events"] == 2, (rows, errors)
+        assert rows[0]["passed"] and code == 0, rows
+        fact(lambda: not workers(made), "the workers that it started are gone")
+
+
+def workers(made: Stack) -> list[str]:
+    return [worker.worker_id for worker in made.client.workers()]

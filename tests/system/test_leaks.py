@@ -1,0 +1,95 @@
+"""A thousand streams that were begun, read a little and left: nothing of them is kept.
+
+File descriptors and threads are counted from outside (`/proc`, on Linux alone), before and after.
+Tasks of the event loops cannot be seen from there: no process tells how many it has. What stands
+for them is that no job runs, no slot is taken and nobody waits.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.system.stack import Stack, environment, fact, free_ports, role
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counted in /proc")
+ENDLESS: dict[str, Any] = {"model": "bee", "ignore_eos": True, "max_tokens": 1_900}
+WARM = 30
+"""Cycles before the baseline: pools of threads and connections are as large as they get."""
+
+
+class Kept(NamedTuple):
+    """What a process holds."""
+
+    descriptors: int
+    threads: int
+
+
+def kept(pid: int) -> Kept:
+    return Kept(len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task")))
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[tuple[Stack, dict[str, int]]]:
+    """Queen, hive and worker, each a process, and their pids."""
+    queen, hive = free_ports(2)
+    env = environment(tmp_path, queen, hive)
+    made = Stack(env["RBEE_QUEEN_URL"], env["RBEE_HIVE_URL"], tmp_path, env)
+    with (
+        role("queen", env, "--port", str(queen)) as first,
+        role("hive", env, "--port", str(hive), "--queen", made.queen) as second,
+    ):
+        worker = made.client.spawn("bee")
+        fact(lambda: made.client.status().workers, "the worker is known")
+        yield made, {"queen": first.pid, "hive": second.pid, "worker": worker.pid}
+
+
+def cycle(stack: Stack, number: int) -> None:
+    """Begin an answer, read some of it, and leave in one way or another."""
+    body = {**ENDLESS, "messages": [{"role": "user", "content": f"Count from 1 to {number}."}]}
+    with stack.client.stream(**body) as events:
+        for heard, _ in enumerate(events):
+            if heard == 2 + number % 5:
+                break
+        if number % 2:
+            stack.client.cancel(events.job_id)
+
+
+def quiet(stack: Stack) -> bool:
+    status = stack.client.status()
+    busy = status.queue.waiting + status.queue.leased + sum(w.worker.busy for w in status.workers)
+    return not busy and not any(job.state == "running" for job in stack.client.jobs())
+
+
+@pytest.mark.parametrize(
+    "cycles", [200, pytest.param(1_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+)
+def test_streams_that_were_left_leave_nothing(
+    fleet: tuple[Stack, dict[str, int]], cycles: int
+) -> None:
+    stack, pids = fleet
+    for number in range(WARM):
+        cycle(stack, number)
+    fact(lambda: quiet(stack), "nothing runs")
+    before = {name: kept(pid) for name, pid in pids.items()}
+    for number in range(cycles):
+        cycle(stack, number)
+    fact(lambda: quiet(stack), "nothing runs")
+
+    def back() -> bool:
+        return all(
+            now <= then
+            for name, pid in pids.items()
+            for now, then in zip(kept(pid), before[name], strict=True)
+        )
+
+    try:
+        fact(back, "the baseline")
+    finally:
+        after = {name: kept(pid) for name, pid in pids.items()}
+        assert after == before or back(), (before, after)
