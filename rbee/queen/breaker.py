@@ -2,10 +2,10 @@
 
     closed      all is well; nothing is remembered of it
     open        nobody is sent there before `until`
-    half open   one may try: its success closes, its failure opens again, for twice as long
+    half open   one may try: its success closes; any failure opens again, for twice as long
 
-Leases that were given before it opened say nothing more: one crash breaks all of a worker's
-streams, and is one failure. Pure: the time is an argument.
+What fails while it is open says nothing new: one crash breaks all of a worker's streams, and is one
+failure. Pure: the time is an argument.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ class Breakers:
         if found is not None:
             found.trying = number
 
-    def failed(self, seat: Seat, number: int, now: float) -> None:
+    def failed(self, seat: Seat, now: float) -> None:
         found = self._open.get(seat)
         if found is None:
             self._open[seat] = _Open(self._first_s, now + self._first_s)
             while len(self._open) > KEEP:
                 self._open.popitem(last=False)
-        elif found.trying == number:
+        elif now >= found.until:
             for_s = min(self._max_s, found.for_s * 2)
             self._open[seat] = _Open(for_s, now + for_s)
 

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -19,9 +19,6 @@ import anyio
 
 from rbee.contracts.fleet import WorkerBeat
 from rbee.queen.fleet import Seat, seat
-
-MAX_ACCUSED = 1_024
-
 
 LossKind = Literal["crashed", "wedged", "silent", "ended"]
 """`ended`: it was meant to stop. `silent`: nobody knows; a cable may be out."""
@@ -86,8 +83,6 @@ class Leases:
         self.trials: dict[Seat, Lease] = {}
         """The one suspect on trial at a seat."""
         self._held: dict[Seat, dict[int, Lease]] = {}
-        self._accused: OrderedDict[Seat, int] = OrderedDict()
-        """Which lease was on trial when the worker was lost."""
 
     def __len__(self) -> int:
         return self.counts.total()
@@ -113,29 +108,14 @@ class Leases:
         lease.on_trial = False
         if self.trials.get(lease.seat) is lease:
             del self.trials[lease.seat]
-        if self._accused.get(lease.seat) == lease.number:
-            del self._accused[lease.seat]
 
     def seats(self) -> Iterable[tuple[Seat, WorkerBeat]]:
         """Where slots are held."""
         return [(s, next(iter(held.values())).worker) for s, held in self._held.items()]
 
-    def lose(self, place: Seat, loss: Loss) -> list[Lease]:
-        """The worker is lost to all who hold a slot of it; returns those who did not know yet."""
-        self.accuse(place)
+    def lose(self, place: Seat, loss: Loss) -> bool:
+        """The worker is lost to all who hold a slot of it; whether that is news to any."""
         losers = [lease for lease in self._held.get(place, {}).values() if not lease.lost]
         for lease in losers:
             lease.lose(loss)
-        return losers
-
-    def accuse(self, place: Seat) -> None:
-        """Whoever is on trial there now is the one that a crash is put down to."""
-        suspect = self.trials.get(place)
-        if suspect is not None:
-            self._accused[place] = suspect.number
-            while len(self._accused) > MAX_ACCUSED:
-                self._accused.popitem(last=False)
-
-    def blames_another(self, lease: Lease) -> bool:
-        """Whether somebody else was on trial at this seat when it was lost."""
-        return self._accused.get(lease.seat, lease.number) != lease.number
+        return bool(losers)

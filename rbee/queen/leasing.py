@@ -71,9 +71,7 @@ class Leasing:
             self._freed()
 
     def broke(self, lease: Lease, why: str, *, crash: bool) -> None:
-        if crash:
-            self._leases.accuse(lease.seat)
-        self._breakers.failed(lease.seat, lease.number, self._clock())
+        self._breakers.failed(lease.seat, self._clock())
         self._registry.suspect(*lease.seat)
         if not lease.lost:
             lease.lost, lease.crash = why, crash
@@ -90,15 +88,14 @@ class Leasing:
         self._seen = fleet
         for place, worker in self._leases.seats():
             loss = self._registry.lost(worker, now)
-            if loss is not None:
-                for lease in self._leases.lose(place, loss):
-                    self._breakers.failed(place, lease.number, now)
+            if loss is not None and self._leases.lose(place, loss):
+                self._breakers.failed(place, now)
         self._changed.set()
         self._changed = anyio.Event()
         return True
 
     async def verdict(self, lease: Lease) -> Verdict:
-        if not lease.crash or self._leases.blames_another(lease):
+        if not lease.crash:
             return "innocent"
         if lease.on_trial and await self._died(lease.worker):
             return "poison"

@@ -203,13 +203,11 @@ def test_a_crash_under_trial_has_one_culprit() -> None:
     async def story(world: World) -> None:
         await world.beat("a", slots=4)
         suspect = await world.ask(suspect=True, again=True)
-        before, after = await world.ask(), await world.ask()
-        await world.finish(before, breaks=True)
-        assert before.verdict == "innocent"
+        beside = await world.ask()
+        await world.finish(beside, breaks=True)
+        assert beside.verdict == "suspect"
         await world.finish(suspect, breaks=True)
-        assert suspect.verdict is None, "it may live"
-        await world.finish(after, breaks=True)
-        assert after.verdict == "innocent"
+        assert suspect.verdict is None, "the worker may live"
         await world.wait(SILENCE_S + 0.5)
         assert suspect.verdict == "poison"
 

@@ -88,8 +88,8 @@ def test_a_pause_is_none_at_first_then_longer_and_bounded() -> None:
 
 def test_a_breaker_opens_for_longer_each_time_and_closes_on_success() -> None:
     breakers, now = Breakers(), 0.0
-    breakers.failed(SEAT, 1, now)
-    breakers.failed(SEAT, 2, now)
+    breakers.failed(SEAT, now)
+    breakers.failed(SEAT, now + 0.25)
     open_for = []
     for number in range(10, 20):
         began = now
@@ -98,10 +98,10 @@ def test_a_breaker_opens_for_longer_each_time_and_closes_on_success() -> None:
         open_for.append(now - began)
         breakers.leased(SEAT, number)
         assert SEAT in breakers.barred(now), "one may try, and no second one beside it"
-        breakers.failed(SEAT, 3, now)
         breakers.succeeded(SEAT, 4)
-        assert SEAT in breakers.barred(now), "leases from before say nothing"
-        breakers.failed(SEAT, number, now)
+        assert SEAT in breakers.barred(now), "how a lease from before goes on says nothing"
+        breakers.failed(SEAT, now)
+        breakers.left(SEAT, number)
     assert open_for == [min(MAX_S, 0.5 * 2**n) for n in range(10)]
     now += MAX_S
     breakers.leased(SEAT, 30)
@@ -109,7 +109,7 @@ def test_a_breaker_opens_for_longer_each_time_and_closes_on_success() -> None:
     assert SEAT not in breakers.barred(now)
     breakers.leased(SEAT, 31)
     breakers.succeeded(SEAT, 31)
-    breakers.failed(SEAT, 40, now)
+    breakers.failed(SEAT, now)
     assert SEAT in breakers.barred(now + 0.4) and SEAT not in breakers.barred(now + 0.5)
 
 
