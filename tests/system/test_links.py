@@ -147,7 +147,7 @@ def test_a_client_that_closes_only_its_sending_half_has_gone(settled: Stack) -> 
 
 def test_half_a_request_hurts_nobody(settled: Stack) -> None:
     for kind in ("cut", "half-close", "stall"):
-        fault = Fault(kind, 100, "server")  # type: ignore[arg-type]
+        fault = Fault(kind, 100, "server")
         with proxied(settled.queen, fault=fault) as proxy, closing(asking(proxy, LONG)):
             fact(lambda p=proxy: p.faults, "half of it has arrived")  # type: ignore[misc]
             answer = ask("POST", f"{settled.queen}/v1/jobs", chat("Hello", stream=False))
