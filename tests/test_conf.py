@@ -72,3 +72,10 @@ def test_units_start_the_role_and_let_it_write_only_its_state(role: str) -> None
     assert service["ProtectSystem"] == "strict"
     assert service["Restart"] == "on-failure"
     assert service["Environment"] == f"RBEE_HOME=/var/lib/{service['StateDirectory']}"
+
+
+def test_a_unit_is_not_killed_in_the_middle_of_its_drain() -> None:
+    for role, kind in (("queen", config.QueenConfig()), ("hive", config.HiveConfig())):
+        text = (CONF / "systemd" / f"rbee-{role}.service").read_text("utf-8")
+        seconds = int(re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)[0])
+        assert seconds >= kind.drain_s + 8

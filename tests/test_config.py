@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbee.config import HiveConfig, QueenConfig, WorkerConfig, load
+from rbee.config import HiveConfig, QueenConfig, WorkerConfig, load, queens
 from rbee.errors import Usage
 
 
@@ -187,3 +187,24 @@ def refusal(
     with pytest.raises(Usage) as caught:
         load(QueenConfig, file, env or {}, flags)
     return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("http://a:1", ["http://a:1"]),
+        ("http://a:1,http://b:2 , https://c", ["http://a:1", "http://b:2", "https://c"]),
+        ("http://a:1,http://a:1", ["http://a:1"]),
+    ],
+)
+def test_several_queens_may_be_named(text: str, expected: list[str]) -> None:
+    for kind in (HiveConfig, WorkerConfig):
+        assert queens(load(kind, None, {}, {"queen": text}).queen) == expected
+
+
+@pytest.mark.parametrize("text", ["a:1", "http://a:1,b:2", "http://a:1,", "http://a/path", ","])
+def test_each_of_them_must_be_an_address(text: str) -> None:
+    for kind in (HiveConfig, WorkerConfig):
+        with pytest.raises(Usage, match="--queen"):
+            load(kind, None, {}, {"queen": text})

@@ -164,6 +164,14 @@ def test_a_queen_that_comes_later_is_found() -> None:
         queen.until(lambda beat: beat["id"] == "desk")
 
 
+def test_every_queen_that_is_named_hears_of_the_hive() -> None:
+    with ear() as one, ear() as two, stub_hive(queen=f"{one.url}, {two.url}"):
+        lives = {
+            queen.until(lambda beat: beat["id"] == "desk")["incarnation"] for queen in (one, two)
+        }
+        assert len(lives) == 1
+
+
 def test_a_model_put_into_the_folder_is_heard_of(tmp_path: Path) -> None:
     with ear() as queen, stub_hive(queen=queen.url, models_dir=str(tmp_path)) as made:
         queen.until(lambda beat: True)

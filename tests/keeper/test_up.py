@@ -170,8 +170,7 @@ def test_a_deaf_stack_is_killed_with_its_workers(own: Rbee) -> None:
     await_gone(everything)
 
 
-LONG = {"logit_bias": {"0": -100, "2": -100}}
-"""Forbids bee's end tokens, so that it goes on for some 2,000 tokens."""
+LONG = {"ignore_eos": True, "max_tokens": 1_000}
 
 
 @contextmanager

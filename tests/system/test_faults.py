@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rbee.contracts.events import Failed
+from rbee.contracts.events import Done, Failed
 from rbee.contracts.fleet import WorkerProcess
 from tests.bee.known_answers import ANSWERS
 from tests.http import Answer, ask
@@ -71,18 +71,49 @@ def test_a_worker_killed_in_mid_stream_ends_the_stream_with_an_error(own: Stack)
     assert said(again) == ANSWERS["Hello"]
 
 
-def test_no_worker_outlives_a_hive_that_is_killed(tmp_path: Path) -> None:
+def test_an_answer_outlives_its_hive_and_the_next_hive_owns_the_worker(tmp_path: Path) -> None:
     queen, hive = free_ports(2)
     env = environment(tmp_path, queen, hive)
+    flags = ("--port", str(hive), "--queen", env["RBEE_QUEEN_URL"])
     with role("queen", env, "--port", str(queen)):
-        with role("hive", env, "--port", str(hive), "--queen", env["RBEE_QUEEN_URL"]) as killed:
-            made = Stack(env["RBEE_QUEEN_URL"], env["RBEE_HIVE_URL"], tmp_path, env)
+        made = Stack(env["RBEE_QUEEN_URL"], env["RBEE_HIVE_URL"], tmp_path, env)
+        with role("hive", env, *flags) as killed:
+            fact(lambda: made.client.status().hives, "the hive is known")
+            before = made.client.spawn("bee")
+            fact(lambda: made.client.status().workers, "the worker is known")
+            long = {"max_tokens": 300, "ignore_eos": True}
+            with made.client.stream("bee", model="bee", **long) as events:
+                last = next(iter(events))
+                killed.kill()
+                for event in events:
+                    last = event
+            assert isinstance(last, Done) and last.usage.completion_tokens == 300
+            assert said(ask("POST", f"{made.queen}/v1/jobs", chat("Hello"))) == ANSWERS["Hello"]
+        with role("hive", env, *flags):
+            (after,) = made.client.workers()
+            assert (after.worker_id, after.pid, after.url, after.state) == (
+                before.worker_id,
+                before.pid,
+                before.url,
+                "ready",
+            )
+            assert said(ask("POST", f"{made.queen}/v1/jobs", chat("Hello"))) == ANSWERS["Hello"]
+        fact(lambda: not alive(before.pid), "the worker is gone with the hive", 2)
+
+
+def test_no_worker_outlives_the_grace_of_its_hive(tmp_path: Path) -> None:
+    queen, hive = free_ports(2)
+    env = environment(tmp_path, queen, hive, RBEE_HIVE_GRACE_S="1")
+    with role("queen", env, "--port", str(queen)):
+        made = Stack(env["RBEE_QUEEN_URL"], env["RBEE_HIVE_URL"], tmp_path, env)
+        flags = ("--port", str(hive), "--queen", env["RBEE_QUEEN_URL"])
+        with role("hive", env, *flags) as killed:
             fact(lambda: made.client.status().hives, "the hive is known")
             pids = [made.client.spawn("bee").pid for _ in range(2)]
-            assert all(map(alive, pids))
             killed.kill()
-        fact(lambda: not any(map(alive, pids)), "the workers are gone", 5)
-        with role("hive", env, "--port", str(hive), "--queen", env["RBEE_QUEEN_URL"]):
+        assert all(map(alive, pids))
+        fact(lambda: not any(map(alive, pids)), "the workers are gone", 6)
+        with role("hive", env, *flags):
             answer = ask("POST", f"{made.queen}/v1/jobs", chat("Hello"))
             assert said(answer) == ANSWERS["Hello"]
 

@@ -83,6 +83,21 @@ def test_the_first_beat_tells_everything(listener: Listener) -> None:
         assert beat.device == status(worker.url)["device"]
 
 
+def test_its_hive_and_every_queen_hear_the_same_life(listener: Listener) -> None:
+    with hearing() as second, hearing() as hive:
+        queens = f"{listener.url},{second.url}"
+        with serving(queen=queens, hive=hive.url, id="w-1", hive_id="h-1") as worker:
+            until(lambda: all(heard.beats for heard in (listener, second, hive)))
+            worker.child.terminate()
+            worker.child.wait(5)
+        all_heard = [heard.beats for heard in (listener, second, hive)]
+        assert len({beats[0].incarnation for beats in all_heard}) == 1
+        assert {beats[0].pid for beats in all_heard} == {worker.pid}
+        assert [beats[-1].state for beats in all_heard] == ["stopped"] * 3
+        for beats in all_heard:
+            assert {"draining", "stopping"} & {beat.state for beat in beats}
+
+
 def test_slots_taken_and_freed_are_told_at_once(listener: Listener) -> None:
     with serving(queen=listener.url, slots=2) as worker:
         until(lambda: listener.beats)
