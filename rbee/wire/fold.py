@@ -63,6 +63,7 @@ class Fold:
             usage=done.usage,
             timings=done.timings,
             prompt=self._prompt,
+            migrations=done.migrations,
         )
 
 
