@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -22,10 +22,10 @@ import click
 from msgspec import Struct
 
 from rbee import __version__, paths
-from rbee.client.requests import hive_address, queen_address
+from rbee.client.requests import hive_address, queen_addresses
 from rbee.errors import RbeeError
 from rbee.keeper import stack
-from rbee.keeper.options import json_option
+from rbee.keeper.options import json_option, queen_option
 from rbee.keeper.show import size
 from rbee.wire import codec
 
@@ -49,25 +49,25 @@ class Finding(Struct, kw_only=True, omit_defaults=True):
 
 
 @click.command()
-@click.option("--queen", metavar="URL", default="", help="Else RBEE_QUEEN_URL, else the local one.")
+@queen_option
 @click.option("--hive", metavar="URL", default="", help="Else RBEE_HIVE_URL, else the local one.")
 @json_option
 def doctor(queen: str, hive: str, as_json: bool) -> None:
     """Check that rbee can run here; exits 1 when something is bad."""
     bad = False
-    for found in _all(queen_address(queen), hive_address(hive)):
+    for found in _all(queen_addresses(queen), hive_address(hive)):
         _show(found, as_json)
         bad = bad or found.state == "bad"
     if bad:
         raise click.exceptions.Exit(1)
 
 
-def _all(queen: str, hive: str) -> Iterator[Finding]:
+def _all(queens: Sequence[str], hive: str) -> Iterator[Finding]:
     yield from python()
     yield from llama()
     yield from home()
     yield from settings()
-    yield from servers(queen, hive)
+    yield from servers(queens, hive)
 
 
 def _show(found: Finding, as_json: bool) -> None:
@@ -162,12 +162,10 @@ def _load(kind: type[object], file: Path) -> None:
     config.load(kind, file)  # type: ignore[type-var]
 
 
-def servers(queen: str, hive: str) -> Iterator[Finding]:
-    """Whether queen and hive answer, or their ports are free."""
-    wanted = stack.Addresses(queen, hive)
-    parts: tuple[stack.Part, ...] = ("queen", "hive")
-    for part in parts:
-        url = wanted.of(part)
+def servers(queens: Sequence[str], hive: str) -> Iterator[Finding]:
+    """Whether the queens and the hive answer, or their ports are free."""
+    wanted: list[tuple[stack.Part, str]] = [*(("queen", queen) for queen in queens), ("hive", hive)]
+    for part, url in wanted:
         try:
             up = stack.answers(part, url)
         except RbeeError as exc:

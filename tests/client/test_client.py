@@ -40,11 +40,14 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 def test_infer_puts_the_stream_together(ask: Callable[..., Any]) -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 2}
-    with stub(stream(token("Hel"), token("lo", 1), done(usage=usage, worker_id="w1"))) as server:
+    moved = {"type": "moved", "worker_id": "w0", "why": "killed", "migrations": 1}
+    last = done(usage=usage, worker_id="w1", migrations=1)
+    with stub(stream(token("Hel"), moved, token("lo", 1), last)) as server:
         answer = ask(server.url, "infer", "Hi", max_tokens=5)
     assert answer.choices[0].text == "Hello"
     assert answer.choices[0].token_ids == [0, 1]
     assert (answer.job_id, answer.worker_id, answer.usage.completion_tokens) == ("job-1", "w1", 2)
+    assert answer.migrations == 1
     [asked] = server.asked
     assert (asked.method, asked.path) == ("POST", "/v1/jobs")
     assert asked.headers["accept"] == "text/event-stream"
@@ -115,6 +118,33 @@ def test_submit_asks_for_a_job_of_its_own(ask: Callable[..., Any]) -> None:
         found = ask(server.url, "submit", operations.Infer(model="bee", prompt="x"))
     assert found.job_id == "job-7"
     assert server.asked[0].headers["prefer"] == "respond-async"
+
+
+def test_draining(ask: Callable[..., Any]) -> None:
+    drained = {"hive_id": "h", "workers": ["w"]}
+    with stub(whole(drained), whole(drained), whole({"deleted": "w"})) as server:
+        assert ask(server.url, "drain_hive", drain_s=3.0).workers == ["w"]
+        ask(server.url, "drain_hive", undo=True)
+        assert ask(server.url, "stop_worker", "w", drain=True).deleted == "w"
+    assert [asked.json() for asked in server.asked] == [
+        {"operation": "hive_drain", "drain_s": 3.0},
+        {"operation": "hive_drain", "undo": True},
+        {"operation": "worker_process_delete", "worker_id": "w", "drain": True},
+    ]
+
+
+def test_a_draining_queen_is_asked_again_and_an_overloaded_one_is_not(
+    ask: Callable[..., Any],
+) -> None:
+    draining = whole(problem("draining", "Not now."), 503)
+    accepted = whole({"job_id": "job-7", "sse_url": "/v1/jobs/job-7/stream"}, 202)
+    operation = operations.Infer(model="bee", prompt="x")
+    with stub(draining, accepted) as server:
+        assert ask(server.url, "submit", operation).job_id == "job-7"
+    overloaded = whole(problem("overloaded", "Too many."), 429)
+    for method, given in (("submit", operation), ("infer", "x")):
+        with stub(overloaded) as server, pytest.raises(errors.Overloaded):
+            ask(server.url, method, given)
 
 
 def test_cancel_names_the_job_safely(ask: Callable[..., Any]) -> None:

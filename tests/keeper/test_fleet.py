@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rbee import bee
-from tests.keeper.command import Rbee
+from tests.keeper.command import Rbee, local
 
 
 def lines(text: str) -> list[Any]:
@@ -146,6 +146,9 @@ def test_doctor(fleet: Rbee, tmp_path: Path) -> None:
     assert told.code == 0, told.out
     assert {"python", "llama.cpp", "state", "models", "queen", "hive"} <= set(found)
     assert found["queen"]["said"] == f"answers at {fleet.queen}"
+    two = f"{fleet.queen},{local(tmp_path).queen}"
+    told_of = [f["said"] for f in lines(fleet("doctor", "--json", "--queen", two).out)]
+    assert [any(url in said for said in told_of) for url in two.split(",")] == [True, True]
     (tmp_path / "state").write_text("in the way")
     bad = Rbee(tmp_path, fleet.queen, fleet.hive)("doctor")
     assert bad.code == 1
