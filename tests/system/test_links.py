@@ -26,7 +26,7 @@ from rbee.contracts.events import AnyEvent, Done, Token
 from rbee.keeper.chaos.asks import CHAT
 from tests.bee.known_answers import ANSWERS
 from tests.http import ask, frames
-from tests.proxy import Fault, Proxy, proxied
+from tests.proxy import Fault, Kind, Proxy, proxied
 from tests.system.stack import Stack, chat, fact
 from tests.system.test_second_machine import FIRST, SECOND, ip, machines, on
 
@@ -87,7 +87,7 @@ def test_a_client_that_is_far_away_hears_the_same(settled: Stack, undisturbed: s
 @pytest.mark.parametrize("kind", ["cut", "half-close"])
 @pytest.mark.parametrize("after", [600, 3_000, 12_000])
 def test_the_sdk_goes_on_where_a_link_broke(
-    settled: Stack, undisturbed: str, kind: Any, after: int
+    settled: Stack, undisturbed: str, kind: Kind, after: int
 ) -> None:
     with proxied(settled.queen, fault=Fault(kind, after)) as proxy:
         assert heard(Client(proxy.url)) == undisturbed
@@ -145,13 +145,13 @@ def test_a_client_that_closes_only_its_sending_half_has_gone(settled: Stack) -> 
         fact(lambda: idle(settled), "the slot is free", FREE_S)
 
 
-def test_half_a_request_hurts_nobody(settled: Stack) -> None:
-    for kind in ("cut", "half-close", "stall"):
-        fault = Fault(kind, 100, "server")  # type: ignore[arg-type]
-        with proxied(settled.queen, fault=fault) as proxy, closing(asking(proxy, LONG)):
-            fact(lambda p=proxy: p.faults, "half of it has arrived")
-            answer = ask("POST", f"{settled.queen}/v1/jobs", chat("Hello", stream=False))
-            assert answer.json()["choices"][0]["text"] == ANSWERS["Hello"]
+@pytest.mark.parametrize("kind", ["cut", "half-close", "stall"])
+def test_half_a_request_hurts_nobody(settled: Stack, kind: Kind) -> None:
+    fault = Fault(kind, 100, "server")
+    with proxied(settled.queen, fault=fault) as proxy, closing(asking(proxy, LONG)):
+        fact(lambda: proxy.faults, "half of it has arrived")
+        answer = ask("POST", f"{settled.queen}/v1/jobs", chat("Hello", stream=False))
+        assert answer.json()["choices"][0]["text"] == ANSWERS["Hello"]
 
 
 def asking(proxy: Proxy, body: dict[str, Any]) -> socket.socket:
