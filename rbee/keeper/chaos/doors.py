@@ -17,13 +17,13 @@ import anyio.to_thread
 
 from rbee.client import requests
 from rbee.client.asynchronous import AsyncClient
-from rbee.client.pursuit import JOB_HEADER
 from rbee.client.sync import Client
 from rbee.contracts.chat import ToolCall
 from rbee.contracts.events import AnyEvent, Done, Failed, Moved, Token
 from rbee.errors import RbeeError
 from rbee.keeper.chaos.asks import MODEL, Ask
 from rbee.keeper.chaos.heard import Heard
+from rbee.wire.jobroutes import JOB_HEADER
 from rbee.wire.sse import FrameReader
 
 LIMIT_S = 90.0

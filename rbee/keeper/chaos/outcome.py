@@ -93,6 +93,8 @@ class Row:
     passed: bool
     why: tuple[str, ...]
     """Why not."""
+    asked_again: int = 0
+    """How often a request was turned away before it began, and asked again."""
 
 
 def row(name: str, outcome: Outcome, reasons: Sequence[str]) -> Row:
@@ -112,6 +114,7 @@ def row(name: str, outcome: Outcome, reasons: Sequence[str]) -> Row:
         recovery_p99_ms=_ms(p99(stops)) if stops else None,
         passed=not reasons,
         why=tuple(reasons),
+        asked_again=sum(heard.again for heard in outcome.heard),
     )
 
 

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import anyio.to_thread
 
-from rbee.client.pursuit import JOB_HEADER
 from rbee.errors import Upstream
 from rbee.wire import codec
+from rbee.wire.jobroutes import JOB_HEADER
 
 LIMIT_S = 20.0
 SMALLEST = 4_096
