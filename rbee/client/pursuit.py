@@ -23,6 +23,7 @@ from rbee.client.requests import job_path
 from rbee.contracts.events import AnyEvent, Done, Failed, Progress, Queued
 from rbee.errors import (
     Conflict,
+    Draining,
     Invalid,
     JobNotFound,
     Late,
@@ -125,10 +126,18 @@ class Pursuit:
             if number is not None and number != self.cursor:
                 raise Upstream(f"{self.server} sent event {number} where {self.cursor} was due.")
             event = self._understood(data)
+            if self._goes_on_elsewhere(event):
+                continue
             self._take(event)
             yield data, event
             if self.ended:
                 return
+
+    def _goes_on_elsewhere(self, event: AnyEvent) -> bool:
+        """A queen who ends leaves what runs to the next one: her last word is hers alone, and her
+        stream then breaks."""
+        asked_for = self._own or self._body is None
+        return asked_for and isinstance(event, Failed) and event.code == Draining.code
 
     def broke_off(self) -> RbeeError:
         """What is wrong with a stream that ends before the answer does."""

@@ -7,6 +7,8 @@ import threading
 from contextlib import ExitStack
 from typing import Any
 
+from rbee.client.sync import Client
+from rbee.contracts.events import Done, Token
 from tests.http import Answer, ask, listening
 from tests.queen.conftest import queen, status, stub, until
 
@@ -195,3 +197,16 @@ def test_wishes_that_make_no_sense_are_refused() -> None:
             next(events)
             found = ask("POST", f"{q.url}/v1/jobs", INFER, {"X-Rbee-Job-Id": JOB})
             assert found.status == 409
+
+
+def test_an_answer_that_outlasts_its_queens_drain_goes_on_with_the_next_one() -> None:
+    with ExitStack() as later, queen(drain_s=0) as first, stub(first.url, gap_s=0.15):
+        port = first.port
+        said: list[str] = []
+        with Client(first.url, patience_s=15).stream(TEXT, model="bee") as events:
+            for event in events:
+                said += [event.text] if isinstance(event, Token) else []
+                if len(said) == 3 and first.child.poll() is None:
+                    assert first.stop() == 0
+                    later.enter_context(queen(port=port, settle_s=5))
+        assert isinstance(event, Done) and "".join(said) == TEXT
