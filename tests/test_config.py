@@ -199,12 +199,13 @@ def refusal(
     ],
 )
 def test_several_queens_may_be_named(text: str, expected: list[str]) -> None:
-    for kind in (HiveConfig, WorkerConfig):
-        assert queens(load(kind, None, {}, {"queen": text}).queen) == expected
+    assert queens(load(HiveConfig, None, {}, {"queen": text}).queen) == expected
+    assert queens(load(WorkerConfig, None, {}, {"queen": text}).queen) == expected
 
 
 @pytest.mark.parametrize("text", ["a:1", "http://a:1,b:2", "http://a:1,", "http://a/path", ","])
 def test_each_of_them_must_be_an_address(text: str) -> None:
-    for kind in (HiveConfig, WorkerConfig):
-        with pytest.raises(Usage, match="--queen"):
-            load(kind, None, {}, {"queen": text})
+    with pytest.raises(Usage, match="--queen"):
+        load(HiveConfig, None, {}, {"queen": text})
+    with pytest.raises(Usage, match="--queen"):
+        load(WorkerConfig, None, {}, {"queen": text})

@@ -137,7 +137,7 @@ def test_a_spawn_that_fails_tells_everybody_why() -> None:
 
 
 def test_the_end_of_the_queen_ends_her_streams_with_an_event() -> None:
-    with queen() as q, stub(q.url, gap_s=0.2):
+    with queen(drain_s=0.3) as q, stub(q.url, gap_s=0.2):
         with listening("POST", f"{q.url}/v1/jobs", {**OK, "prompt": "w " * 50}) as (_, events):
             next(events)
             q.child.terminate()
