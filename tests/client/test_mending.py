@@ -69,15 +69,17 @@ def test_all_ends_within_the_patience(
 def test_every_queen_is_tried_before_a_pause(
     stand: Stand, tries: list[tuple[Trouble, float, float]]
 ) -> None:
-    at, waited = 0, {0}
+    at, tried, unpaused = 0, {0}, 0
     for _, _, step in walk(stand, tries):
         if isinstance(step, GiveUp):
             return
+        unpaused = 0 if step.wait_s else unpaused + 1
+        assert unpaused < stand.queens
         if step.wait_s:
-            assert len(waited) == stand.queens or (step.onwards is False and waited == {0})
-            waited = set()
+            assert len(tried) == stand.queens or (not step.onwards and tried == {0})
+            tried = set()
         at = (at + step.onwards) % stand.queens
-        waited.add(at)
+        tried.add(at)
 
 
 @given(STANDS, TRIES)
