@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,23 @@ def test_a_scenario_passes(tmp_path: Path, scenario: str, n: int) -> None:
     assert code == 0 and not left_over()
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
+def test_whatever_ends_it_nothing_is_left(tmp_path: Path, how: signal.Signals) -> None:
+    env = environment(tmp_path, *free_ports(2))
+    command = [*RBEE, "chaos", "worker-kill", "--n", "1000"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as child:
+        fact(lambda: len(left_over()) >= 5, "queen, two hives and two workers run")
+        child.send_signal(how)
+        assert child.wait(30) == 130
+    assert not left_over()
+
+
 def test_a_fleet_of_ones_own_comes_back_as_it_was(tmp_path: Path) -> None:
     with stack(tmp_path) as made:
         code, rows, errors = run(made.env, "worker-kill", "--n", "2", "--really", "--yes")
         assert rows and rows[0]["events"] == 2, (rows, errors)
-        assert rows[0]["passed"] and code == 0, rows
         fact(lambda: not workers(made), "the workers that it started are gone")
+        assert rows[0]["passed"] and code == 0, rows
 
 
 def workers(made: Stack) -> list[str]:

@@ -8,6 +8,7 @@ same answers undisturbed, to the character.
 from __future__ import annotations
 
 import difflib
+import signal
 
 import click
 
@@ -56,8 +57,16 @@ def chaos(
     if really:
         chosen = own.possible(chosen, refuse=bool(scenarios))
         fleet = own.confirmed(queen, yes)
+    _end_in_order()
     if not table.show(run.run(chosen, n, seed, fleet), seed, as_json):
         ctx.exit(1)
+
+
+def _end_in_order() -> None:
+    """Whatever ends us ends us as Ctrl-C does: the throw-away fleet is ended first."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def _named(name: str) -> Scenario:
