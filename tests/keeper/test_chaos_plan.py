@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rbee.keeper.chaos import checks, table
 from rbee.keeper.chaos.acts import ACTS
 from rbee.keeper.chaos.asks import DECK, deck
-from rbee.keeper.chaos.compare import Loss
+from rbee.keeper.chaos.compare import Loss, reference_of
 from rbee.keeper.chaos.draw import after, turns
 from rbee.keeper.chaos.heard import Heard, Piece
 from rbee.keeper.chaos.outcome import Flood, Outcome, Row, Strike, p99, row
@@ -107,9 +107,17 @@ def test_each_check_can_fail(name: str, harm: dict[str, object], why: str) -> No
     assert checks.reasons(SCENARIOS[name], replace(good(), **harm)) == [why]  # type: ignore[arg-type]
 
 
-def test_a_row_tells_what_was_measured() -> None:
-    made = row("worker-kill", good(), [])
-    assert made == Row("worker-kill", 1, 2, 0, 0, 0, 0, 500.0, 400.0, 400.0, True, ())
+def test_a_row_tells_what_was_measured_and_each_answer_is_judged_once() -> None:
+    outcome = replace(good(), losses=[])
+    reference = reference_of(outcome.heard[0])
+    for _ in range(2):
+        outcome.judge(
+            {"sdk chat": reference, "chat": reference}, {"sdk chat": False, "chat": False}
+        )
+    assert outcome.losses == [Loss(), Loss()] and not outcome.heard[0].pieces
+    assert row("worker-kill", outcome, []) == Row(
+        "worker-kill", 1, 2, 0, 0, 0, 0, 500.0, 400.0, 400.0, True, ()
+    )
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=300))

@@ -76,6 +76,9 @@ class Doors:
                     await self._tried(ask, heard)
             if limit.cancelled_caught:
                 heard.failed("late", f"No end after {LIMIT_S:.0f} s.")
+        except anyio.get_cancelled_exc_class():
+            heard.failed("left", "The scenario was broken off before the answer ended.")
+            raise
         finally:
             heard.end()
 

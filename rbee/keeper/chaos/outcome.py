@@ -56,14 +56,21 @@ class Outcome:
     """Of scenarios whose recovery is not that of an answer."""
     losses: list[Loss] = field(default_factory=list)
     """One for each answer that ended well."""
+    pauses_s: list[float] = field(default_factory=list)
+    """One for each answer that came in several pieces."""
+    judged: int = 0
+    """How many of `heard` have been looked at."""
 
     def judge(self, references: Mapping[str, Reference], parses: Mapping[str, bool]) -> None:
-        """Compare every answer that ended well with the undisturbed one."""
-        self.losses = [
-            compare(heard, references[heard.ask], parses[heard.ask])
-            for heard in self.heard
-            if not heard.code and heard.ask in references
-        ]
+        """Compare what has been heard since the last time with the undisturbed answers, all of it
+        having ended. Its text is let go: a thousand rounds would keep too much."""
+        for heard in self.heard[self.judged :]:
+            if not heard.code and heard.ask in references:
+                self.losses.append(compare(heard, references[heard.ask], parses[heard.ask]))
+            if len(heard.pieces) > 1:
+                self.pauses_s.append(pause_s(heard))
+            heard.pieces.clear()
+        self.judged = len(self.heard)
 
     @property
     def failed(self) -> list[Heard]:
@@ -99,8 +106,7 @@ class Row:
 
 def row(name: str, outcome: Outcome, reasons: Sequence[str]) -> Row:
     """The row of a scenario whose checks found `reasons` to fail."""
-    pauses = [pause_s(heard) for heard in outcome.heard if len(heard.pieces) > 1]
-    stops = outcome.standstills_s
+    pauses, stops = outcome.pauses_s, outcome.standstills_s
     return Row(
         scenario=name,
         events=len(outcome.strikes) or len(outcome.recoveries_s),

@@ -41,6 +41,7 @@ class Stage:
         self.asks = asks
         """Those whose undisturbed answer is known."""
         self.references = references
+        self.parses = {name: ask.parses for name, ask in asks.items()}
 
 
 async def rounds(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: Outcome) -> None:
@@ -52,6 +53,7 @@ async def rounds(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: O
             return
         with anyio.fail_after(ROUND_S):
             await _round(scenario, stage, turn, outcome)
+            outcome.judge(stage.references, stage.parses)
             await stage.fleet.whole()
 
 

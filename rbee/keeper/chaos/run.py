@@ -52,11 +52,11 @@ async def play(
             known.update(await undisturbed(new, doors))
             steady = {ask.name: ask for ask in asks if ask.name in known}
             _say_what_is_left_out(scenario, asks, steady)
+            stage = Stage(opened, doors, steady, known)
             try:
-                stage = Stage(opened, doors, steady, known)
                 await WAYS[scenario.way](scenario, stage, n, seed, outcome)
             finally:
-                outcome.judge(known, {ask.name: ask.parses for ask in asks})
+                outcome.judge(stage.references, stage.parses)
     except (RbeeError, TimeoutError) as exc:
         outcome.wrong.insert(0, f"broken off: {getattr(exc, 'message', '') or 'out of time'}")
     except BaseExceptionGroup as group:
