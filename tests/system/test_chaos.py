@@ -44,12 +44,12 @@ def run(env: dict[str, str], *arguments: str) -> tuple[int, list[dict[str, Any]]
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-def left_over() -> list[str]:
-    """Processes of a throw-away fleet that still run."""
+def left_over(env: dict[str, str]) -> list[str]:
+    """Processes of this test's own throw-away fleets that still run."""
     found = []
     for process in psutil.process_iter():
         try:
-            if "rbee-chaos-" in process.environ().get("RBEE_HOME", ""):
+            if process.environ().get("RBEE_HOME", "").startswith(f"{env['TMPDIR']}/rbee-chaos-"):
                 found.append(" ".join(process.cmdline()))
         except psutil.Error:
             continue
@@ -58,23 +58,23 @@ def left_over() -> list[str]:
 
 @pytest.mark.parametrize(("scenario", "n"), SUITE.items(), ids=lambda value: str(value))
 def test_a_scenario_passes(tmp_path: Path, scenario: str, n: int) -> None:
-    env = environment(tmp_path, *free_ports(2))
+    env = environment(tmp_path, *free_ports(2), TMPDIR=str(tmp_path))
     code, rows, errors = run(env, scenario, "--n", str(n))
     (row,) = rows or [{}]
     assert row.get("passed"), (row, errors)
     assert not any(row[name] for name in COUNTED), row
-    assert code == 0 and not left_over()
+    assert code == 0 and not left_over(env)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
 def test_whatever_ends_it_nothing_is_left(tmp_path: Path, how: signal.Signals) -> None:
-    env = environment(tmp_path, *free_ports(2))
+    env = environment(tmp_path, *free_ports(2), TMPDIR=str(tmp_path))
     command = [*RBEE, "chaos", "worker-kill", "--n", "1000"]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as child:
-        fact(lambda: len(left_over()) >= 5, "queen, two hives and two workers run")
+        fact(lambda: len(left_over(env)) >= 5, "queen, two hives and two workers run")
         child.send_signal(how)
         assert child.wait(30) == 130
-    assert not left_over()
+    assert not left_over(env)
 
 
 def test_a_fleet_of_ones_own_comes_back_as_it_was(tmp_path: Path) -> None:
