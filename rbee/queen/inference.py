@@ -46,7 +46,7 @@ class Inference:
 
     async def take_over(self, begun: Begun, infer: Infer, worker: WorkerBeat, job: Job) -> None:
         """An answer that another queen had asked `worker` for, from where its log begins."""
-        relay = Relay(self._http, infer, job.id, _into(job), job.log, self.grace_s)
+        relay = Relay(self._http, infer, job.id, _into(job), job.log, grace_s=self.grace_s)
         relay.take_over(begun)
         job.migrations = relay.migrations
         job.emit(await self._pursuit.finish(relay, infer, job, None, writing=worker))
@@ -70,13 +70,14 @@ class Inference:
     async def _alone(self, infer: Infer, job: Job, emit: Emit) -> Done:
         """The job's log is this answer's."""
         clocked = _Clocked(emit, self._metrics)
-        relay = Relay(self._http, infer, job.id, clocked, job.log, self.grace_s)
+        relay = Relay(self._http, infer, job.id, clocked, job.log, grace_s=self.grace_s)
         return await self._counted(infer, job, clocked, relay)
 
     async def _told(self, infer: Infer, job: Job, emit: Emit) -> Done:
         """The job's log is made of this answer, and perhaps of others."""
         clocked = _Clocked(echoed(emit, infer.n), self._metrics)
-        return await self._counted(infer, job, clocked, Relay(self._http, infer, job.id, clocked))
+        relay = Relay(self._http, infer, job.id, clocked, job.log, whole=False)
+        return await self._counted(infer, job, clocked, relay)
 
     async def _side_by_side(self, infers: Sequence[Infer], job: Job, emit: Emit, run: Run) -> Done:
         ends: dict[int, Done] = {}

@@ -36,8 +36,9 @@ Emit = Callable[[Sequence[AnyEvent]], None]
 class Relay:
     """Streams `infer` from one worker after the other, until one has said `done`.
 
-    `log` is the job's own, when the answer is all that is in it: then it is the worker's too,
-    number by number, and outlives this queen by `grace_s`.
+    `log` is the job's own; when its readers are far behind, nothing more is read from the worker.
+    Where the answer is all that is in it (`whole`), it is the worker's log too, number by number,
+    and outlives this queen by `grace_s`.
     """
 
     def __init__(
@@ -46,15 +47,18 @@ class Relay:
         infer: Infer,
         job_id: str,
         emit: Emit,
-        log: EventLog | None = None,
+        log: EventLog,
+        *,
+        whole: bool = True,
         grace_s: float = 0.0,
     ) -> None:
         self._http = http
         self._infer = infer
         self._job_id = job_id
         self._emit = emit
-        self._log = log
-        self._grace_s = grace_s if log is not None else 0.0
+        self._read = log
+        self._log = log if whole else None
+        self._grace_s = grace_s if whole else 0.0
         self._written = [Written() for _ in range(infer.n)]
         self._prompt_ids: list[int] | None = None
         self._prompted = False
@@ -159,6 +163,8 @@ class Relay:
                     self._out(events[:-1])
                     return last
                 self._out(events)
+                if self._read.lagging:
+                    await self._read.caught_up()
         return None
 
     def _learn(self, begun: Begun) -> None:

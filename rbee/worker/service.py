@@ -45,7 +45,7 @@ from rbee.errors import (
 )
 from rbee.wire.replies import failed
 from rbee.worker.answers import Answers
-from rbee.worker.engine.commands import Cancel, Start
+from rbee.worker.engine.commands import Cancel, Pause, Proceed, Start
 from rbee.worker.engine.engine import Engine
 from rbee.worker.engine.writer import Update
 from rbee.worker.pooled import Pooled
@@ -144,10 +144,16 @@ class Service:
         if self.engine.busy >= self.model.slots:
             ticket.log.append(Queued(position=ahead))
         ticket.go = partial(self._go, key, starts)
+        ticket.log.on_lag = partial(self._pause, key)
         if not wait:
             ticket.go()
         self.poke()
         return ticket
+
+    def _pause(self, key: str, lagging: bool) -> None:
+        """Nothing is computed while the answer's slowest reader is far behind."""
+        if key in self._tickets:
+            self.engine.send(Pause(key) if lagging else Proceed(key))
 
     def _go(self, key: str, starts: Sequence[Start]) -> None:
         ticket = self._tickets.get(key)
