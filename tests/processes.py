@@ -20,6 +20,8 @@ from typing import IO
 ROOT = Path(__file__).parents[1]
 READY_S = 30.0
 STOP_S = 10.0
+IDLE_S = 1.5
+"""In which an idle role ends: a second, and half of one for a busy machine."""
 
 
 @dataclass
