@@ -29,7 +29,7 @@ class Connection:
     """Asked now and then, by one stream."""
 
     def __init__(self, send: Send) -> None:
-        cycle = getattr(send, "__self__", None)  # uvicorn's: it has no other name for the connection
+        cycle = getattr(send, "__self__", None)  # uvicorn's: it has no other name for it
         self._transport: asyncio.Transport | None = getattr(cycle, "transport", None)
         self._socket: socket.socket | None = None
         if self._transport is not None and sys.platform == "linux":

@@ -4,7 +4,8 @@
    guest. A crash inside becomes a `failed` event; it never takes the server along.
 2. A job asked for plainly belongs to its readers: when the last one leaves it is cancelled, after
    the grace that its client asked for. One asked for with `Prefer: respond-async` runs on.
-3. Finished jobs are kept for a while (`keep_s`, at most `keep`), so that they can be attached to.
+3. Finished jobs are kept for a while (`keep_s`, at most `keep`, and `KEPT_WEIGHT` of events), so
+   that they can be attached to.
 
 States: running -> done | failed | cancelled. Nothing leaves an end state.
 """
@@ -23,7 +24,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from rbee.contracts.answers import JobState, JobView
-from rbee.contracts.events import AnyEvent, Done, Failed
+from rbee.contracts.events import AnyEvent, Done, Failed, Token
 from rbee.errors import Cancelled, Conflict, Draining, JobNotFound, Overloaded, RbeeError
 from rbee.wire.codec import plain
 from rbee.wire.eventlog import EventLog
@@ -31,6 +32,9 @@ from rbee.wire.replies import failed, from_failed, problem
 
 log = logging.getLogger(__name__)
 MAX_RUNNING = 4_096
+KEPT_WEIGHT = 50_000
+"""Events of all finished jobs together, where each log probability counts like an event: some
+fifteen megabytes."""
 Run = Callable[["Job"], Awaitable[Any]]
 """The work: emits events, and returns the answer (a struct). When it has not emitted its own
 `done`, one carrying the answer is added."""
@@ -67,6 +71,8 @@ class Job:
         self.state: JobState = "running"
         self.started = time.monotonic()
         self.ended: float | None = None
+        self.weight = 0
+        """Of its events, once it has ended."""
         self.scope = anyio.CancelScope()
         self.finished = anyio.Event()
 
@@ -197,6 +203,7 @@ class Jobs:
             job.emit(failed(self._why_stopped()))
         job.state = _state_of(job)
         job.ended = time.monotonic()
+        job.weight = sum(map(_weight, job.log.since(job.log.first)))
         job.finished.set()
 
     def _why_stopped(self) -> RbeeError:
@@ -217,11 +224,23 @@ class Jobs:
 
     def _forget_old(self, now: float) -> None:
         over = len(self._jobs) - self.running - self._keep
+        heavy = sum(job.weight for job in self._jobs.values()) - self._bearable()
         for job in list(self._jobs.values()):
             old = job.ended is not None and now - job.ended > self._keep_s
-            if job.ended is not None and job.readers == 0 and (old or over > 0):
+            if job.ended is not None and job.readers == 0 and (old or over > 0 or heavy > 0):
                 del self._jobs[job.id]
-                over -= 1
+                over, heavy = over - 1, heavy - job.weight
+
+    def _bearable(self) -> int:
+        """The one that ended last is kept, whatever it weighs: somebody may be about to read it."""
+        ended = [job for job in self._jobs.values() if job.ended is not None]
+        last = max(ended, key=lambda job: job.ended or 0.0, default=None)
+        return max(KEPT_WEIGHT, last.weight if last is not None else 0)
+
+
+def _weight(event: AnyEvent) -> int:
+    scores = event.logprobs if isinstance(event, Token) else None
+    return 1 + sum(1 + len(score.top) for score in scores or ())
 
 
 def _state_of(job: Job) -> JobState:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rbee.contracts.answers import Deleted
-from rbee.contracts.events import AnyEvent, Done, Queued, Token
+from rbee.contracts.events import AnyEvent, Done, Logprob, Queued, Token
 from rbee.errors import JobNotFound, ModelNotFound, Overloaded
 from rbee.wire import codec, sse
 from rbee.wire.jobroutes import (
@@ -435,6 +435,24 @@ async def test_closing_ends_what_runs_saying_why_and_accepts_nothing_more() -> N
         status, body = await server.post("silent")
         assert (status, body["error"]["code"]) == (503, "draining")
         assert body["error"]["retry_after_s"] == 2.0
+
+
+async def test_what_finished_jobs_keep_is_bounded_by_their_events(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each log probability weighs as much as an event."""
+    monkeypatch.setattr("rbee.wire.jobs.KEPT_WEIGHT", 100)
+    score = Logprob(1, "a", -0.5, [97], [Logprob(2, "b", -1.0, [98])] * 4)
+
+    async def speak(job: Job) -> None:
+        job.emit(*(Token(index=n, text="a", token_ids=[1], logprobs=[score]) for n in range(10)))
+
+    async with small_server() as server:
+        for _ in range(4):
+            job = server.jobs.start("do", speak)
+            await job.finished.wait()
+        assert job.weight == 61
+        assert server.jobs.all() == [job]
 
 
 async def test_the_number_of_running_jobs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
