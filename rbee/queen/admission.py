@@ -12,7 +12,7 @@ Nothing here costs more in a longer line: positions are told only so many a seco
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NoReturn
 
 from rbee.contracts.events import Queued
 from rbee.errors import Overloaded
@@ -51,17 +51,23 @@ class Admission:
             return
         model = ticket.need.model
         gap_s = self._gap_s(model, now) if busy else None
-        refusal = None
         if len(self._line) >= self._limit:
-            refusal = self._full(model, gap_s, now)
-        elif gap_s is not None:
-            lane = self._line.lanes.get(model)
-            position = 0 if lane is None else lane.position(ticket)
-            refusal = too_late((position + 1) * gap_s, self._wait_limit_s, deadline_s)
-        if refusal is not None:
-            why, error = refusal
-            self.refused(why)
+            self._send_away(self._full(model, gap_s, now))
+        if gap_s is None:
+            return
+        lane = self._line.lanes.get(model)
+        position = 0 if lane is None else lane.position(ticket)
+        late = too_late((position + 1) * gap_s, self._wait_limit_s, deadline_s)
+        if late is not None:
+            self._send_away(late)
+
+    def _send_away(self, refusal: Refusal) -> NoReturn:
+        why, error = refusal
+        self.refused(why)
+        try:
             raise error
+        finally:
+            del error, refusal  # else it lives in its own traceback until a garbage collection
 
     def _full(self, model: str, gap_s: float | None, now: float) -> Refusal:
         pace = self._paces[self._registry.view(now).id_of(model)]
@@ -87,7 +93,7 @@ class Admission:
                         self._tell(ticket, position, gap_s)
 
     def _tell(self, ticket: Ticket, position: int, gap_s: float | None) -> None:
-        if ticket.position != position:
+        if is_news(ticket.position, position):
             ticket.position = position
             eta_s = None if gap_s is None else round((position + 1) * gap_s, 2)
             ticket.report(Queued(position=position, eta_s=eta_s))
@@ -99,6 +105,12 @@ class Admission:
         lane = self._line.lanes.get(model)
         stalled_s = 0.0 if lane is None else now - lane.moved
         return self._paces[model_id].gap_s(fleet.slots.get(model_id, 0), stalled_s)
+
+
+def is_news(told: int, position: int) -> bool:
+    """Near the head every step counts, far behind it every eighth of the way: an answer's log keeps
+    all that it was told."""
+    return told < 0 or abs(told - position) >= max(1, told // 8)
 
 
 def too_late(eta_s: float, wait_limit_s: float, deadline_s: float | None) -> Refusal | None:

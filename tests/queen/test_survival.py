@@ -279,6 +279,11 @@ class World:
         taken = Counter(r.lease.seat for r in holding if r.lease is not None)
         for beat in self.registry.view(self.now).workers:
             assert self.dispatch.leased_on(beat) == taken[seat(beat)] <= SLOTS
+        for request in holding:
+            assert request.lease is not None
+            beat, at = self.heard[request.lease.seat]
+            if self.now - at >= SILENCE_S or beat.step_age_s:
+                assert request.lease.lost, "it waits for a worker that is dead"
         for request in self.requests:
             assert request.kills <= 2, "a third worker died of the same request"
 
