@@ -3,19 +3,41 @@
 Readers own no queue: they look into the log, so a slow reader costs nothing, and one that
 attaches later sees the same events with the same numbers. The ring is bounded; a reader that
 falls out of it is told so (`Gone`), never served a gap.
+
+Before that the writer is told (`on_lag`) that the slowest of those who read along is far behind,
+and when that is over: he may pause. A log without readers has nobody to wait for.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 from rbee.contracts.events import AnyEvent, Done, Failed
 from rbee.errors import Gone
 
 RING_EVENTS = 16_384
+PAUSE_EVENTS = 1_024
+"""How far behind the slowest reader may be before the writer is told; half of it, and he has caught
+up."""
+
+
+class Reader:
+    """One who reads along: the number of the event that he takes next, and how he is told that
+    there is more."""
+
+    __slots__ = ("cursor", "hear")
+
+    def __init__(self, cursor: int, hear: Callable[[], None]) -> None:
+        self.cursor = cursor
+        self.hear = hear
+
+    def __repr__(self) -> str:
+        return f"<Reader at {self.cursor}>"
 
 
 class EventLog:
@@ -23,9 +45,15 @@ class EventLog:
 
     def __init__(self, ring: int = RING_EVENTS) -> None:
         self._ring: deque[AnyEvent] = deque(maxlen=ring)
-        self._readers: list[asyncio.Future[None]] = []
-        """Those who wait."""
-        self._listeners: list[Callable[[], None]] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        """Those who wait for the next `wake`."""
+        self._readers: list[Reader] = []
+        self._due = sys.maxsize
+        """Before `total` is more than this nobody can be too far behind."""
+        self.lagging = False
+        self.on_lag: Callable[[bool], None] = lambda lagging: None
+        """Told when `lagging` has changed, from within `append` or a reader's progress: it must
+        neither raise nor wait."""
         self.total = 0
         """Events ever appended; the next one's number."""
         self.last: Done | Failed | None = None
@@ -48,18 +76,42 @@ class EventLog:
             if isinstance(event, Done | Failed):
                 self.last = event
         self.wake()
+        if self.total > self._due:
+            self.weigh()
 
     def wake(self) -> None:
-        """Let every reader have a look: those who listen at once, those who wait soon."""
-        for listener in self._listeners:
-            listener()
-        readers, self._readers = self._readers, []
-        for reader in readers:
-            if not reader.done():
-                reader.set_result(None)
+        """Let every reader have a look: those who read along at once, those who wait soon."""
+        for reader in self._readers:
+            reader.hear()
+        self._wake_waiting()
 
-    def since(self, cursor: int) -> Sequence[AnyEvent]:
-        """Events from number `cursor` on. Raises `Gone` when the ring no longer holds them."""
+    def _wake_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+
+    def weigh(self) -> None:
+        """See how far behind the slowest reader is, and tell the writer when that matters. For
+        readers that get on while the log is `lagging`."""
+        slowest = min((reader.cursor for reader in self._readers), default=self.total)
+        most = PAUSE_EVENTS // 2 if self.lagging else PAUSE_EVENTS
+        lagging = not self.ended and self.total - slowest > most
+        self._due = slowest + PAUSE_EVENTS if self._readers and not lagging else sys.maxsize
+        if lagging != self.lagging:
+            self.lagging = lagging
+            self.on_lag(lagging)
+            if not lagging:
+                self._wake_waiting()
+
+    async def caught_up(self) -> None:
+        """Return when no reader is far behind, or the log has ended."""
+        while self.lagging and self.last is None:
+            await self.look()
+
+    def since(self, cursor: int, most: int | None = None) -> Sequence[AnyEvent]:
+        """Events from number `cursor` on, or the first `most` of them. Raises `Gone` when the ring
+        no longer holds them."""
         first = self.total - len(self._ring)
         if cursor < first:
             raise Gone(
@@ -71,7 +123,8 @@ class EventLog:
             return ()
         if behind == 1:
             return (self._ring[-1],)
-        return list(self._ring)[-behind:]
+        start = cursor - first
+        return list(islice(self._ring, start, None if most is None else start + most))
 
     async def wait(self, cursor: int) -> None:
         """Return when event number `cursor` is there, or the log has ended."""
@@ -79,17 +132,20 @@ class EventLog:
             await self.look()
 
     @contextmanager
-    def heard_by(self, listener: Callable[[], None]) -> Iterator[None]:
-        """Call `listener` at every `wake`, from within it: it must neither raise nor wait. The
-        cheapest way to be told, which is once a token."""
-        self._listeners = [*self._listeners, listener]
+    def read_by(self, reader: Reader) -> Iterator[None]:
+        """Call `reader.hear` at every `wake`, from within it: it must neither raise nor wait. The
+        cheapest way to be told, which is once a token. The writer is told when he lags."""
+        self._readers = [*self._readers, reader]
+        if not self.lagging:
+            self._due = min(self._due, reader.cursor + PAUSE_EVENTS)
         try:
             yield
         finally:
-            self._listeners = [known for known in self._listeners if known != listener]
+            self._readers = [known for known in self._readers if known is not reader]
+            self.weigh()
 
     async def look(self) -> None:
-        """Return at the next `wake`."""
-        reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._readers.append(reader)
-        await reader
+        """Return at the next `wake`, or when the readers have caught up."""
+        one: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(one)
+        await one

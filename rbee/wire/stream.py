@@ -4,7 +4,9 @@
    A timer looks every few seconds whether they get on, so that no token needs one of its own; and
    mostly no task wakes for a token either, for it is sent as it is written (`_push`).
 2. However the stream ends, `on_close` is called: that is where a slot is given back.
-3. A reader that takes nothing for `SEND_DEADLINE_S` is cut; idle connections get comments.
+3. A reader that takes nothing for `SEND_DEADLINE_S` is cut; idle connections get comments. So no
+   more lies here than the connection's buffer and one body: what is not asked for stays in the log,
+   whose writer hears when that is much.
 """
 
 from __future__ import annotations
@@ -21,12 +23,18 @@ from rbee.contracts.events import AnyEvent, Failed
 from rbee.errors import RbeeError
 from rbee.wire import sse
 from rbee.wire.codec import encode
-from rbee.wire.eventlog import EventLog
+from rbee.wire.connection import Connection
+from rbee.wire.eventlog import EventLog, Reader
 from rbee.wire.guard import DIRECT
 from rbee.wire.replies import failed
 
 KEEP_ALIVE_S = 10.0
 SEND_DEADLINE_S = 60.0
+ABORT_S = 0.1
+"""The server is told of a connection's end first, and tells `_until_gone`; but it forgets a request
+behind which another one waits."""
+BODY_EVENTS = 256
+"""Events sent at once: a server takes one body whatever its size."""
 
 Translate = Callable[[int, Sequence[AnyEvent]], bytes]
 """(number of the first event, events) to the bytes to send."""
@@ -55,13 +63,16 @@ class EventStream(Response):
         super().__init__(None, 200, {"Cache-Control": "no-cache", **(headers or {})})
         del self.headers["content-length"]
         self._log = log
-        self._cursor = cursor
+        self._reader = Reader(cursor, lambda: None)
         self._translate = translate
         self._on_close = on_close
         self._end = end
         self._sent = time.monotonic()
-        self._sending_since = 0.0
-        """When the send began that has not ended yet; 0: there is none."""
+        """When a send was over."""
+        self._sending = False
+        """Whether the task waits for one to be."""
+        self._looked = self._stood = self._sent
+        """When the timer last looked, and since when nothing was taken."""
         self._idle = False
         self._turn: asyncio.Future[None] | None = None
         """What the task waits for, while it has nothing to do."""
@@ -74,9 +85,10 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with anyio.create_task_group() as group:
+                direct = scope.get(DIRECT, send)
                 group.start_soon(_until_gone, receive, group.cancel_scope)
-                self._watch(group.cancel_scope)
-                await self._send_all(send, scope.get(DIRECT, send))
+                self._watch(Connection(direct), group.cancel_scope)
+                await self._send_all(send, direct)
                 group.cancel_scope.cancel()
         except* OSError:
             pass  # the reader's connection broke: on_close tells the writer
@@ -94,8 +106,8 @@ class EventStream(Response):
             "headers": self.raw_headers,
         }
         await send(start)
-        log = self._log
-        with log.heard_by(lambda: self._push(direct)):
+        self._reader.hear = lambda: self._push(direct)
+        with self._log.read_by(self._reader):
             while True:
                 while not self._is_due():
                     self._turn = asyncio.get_running_loop().create_future()
@@ -105,9 +117,9 @@ class EventStream(Response):
                     raise self._broken
                 body, more = self._left or self._next()
                 self._left, self._idle = None, False
-                self._sending_since = time.monotonic()
+                self._sending = True
                 await direct({"type": "http.response.body", "body": body, "more_body": more})
-                self._sent, self._sending_since = time.monotonic(), 0.0
+                self._sent, self._sending = time.monotonic(), False
                 if not more:
                     return
 
@@ -119,7 +131,7 @@ class EventStream(Response):
         if turn is None or turn.done():
             return
         if not (self._left or self._idle or self._log.ended):
-            if self._log.total <= self._cursor:
+            if self._log.total <= self._reader.cursor:
                 return
             self._send_now(direct)
         if self._is_due():
@@ -143,35 +155,42 @@ class EventStream(Response):
         """Whether there is something for the task to do."""
         if self._left or self._idle or self._broken or self._log.ended:
             return True
-        return self._log.total > self._cursor
+        return self._log.total > self._reader.cursor
 
     def _next(self) -> tuple[bytes, bool]:
         """The next bytes, and whether more will follow."""
-        log = self._log
-        if self._idle and log.total <= self._cursor and not log.ended:
+        log, reader = self._log, self._reader
+        number = reader.cursor
+        if self._idle and log.total <= number and not log.ended:
             return sse.KEEP_ALIVE, True
         try:
-            events = log.since(self._cursor)
+            events = log.since(number, BODY_EVENTS)
         except RbeeError as exc:
             lost: Failed = failed(exc)
-            return self._translate(self._cursor, [lost]) + self._end, False
-        number, self._cursor = self._cursor, self._cursor + len(events)
+            return self._translate(number, [lost]) + self._end, False
+        reader.cursor = number + len(events)
+        if log.lagging:
+            log.weigh()
         body = self._translate(number, events)
-        if log.ended and self._cursor >= log.total:
+        if log.ended and reader.cursor >= log.total:
             return body + self._end, False
         return body, True
 
-    def _watch(self, scope: anyio.CancelScope) -> None:
+    def _watch(self, connection: Connection, scope: anyio.CancelScope) -> None:
         """Ask for a comment when nothing was sent for a while; end it when nothing is taken."""
         now = time.monotonic()
-        if self._sending_since and now - self._sending_since > SEND_DEADLINE_S:
-            scope.cancel()
+        if not connection.stands(otherwise=self._sending and self._sent <= self._looked):
+            self._stood = now
+        if now - self._stood > SEND_DEADLINE_S or connection.closed():
+            connection.abort()
+            self._timer = asyncio.get_running_loop().call_later(ABORT_S, scope.cancel)
             return
-        if not self._sending_since and now - self._sent > KEEP_ALIVE_S / 2:
+        if not self._sending and now - self._sent > KEEP_ALIVE_S / 2:
             self._idle = True
             self._log.wake()
+        self._looked = now
         again = min(KEEP_ALIVE_S, SEND_DEADLINE_S) / 2
-        self._timer = asyncio.get_running_loop().call_later(again, self._watch, scope)
+        self._timer = asyncio.get_running_loop().call_later(again, self._watch, connection, scope)
 
 
 async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import anyio
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from rbee.contracts.events import AnyEvent, Done, Failed, Token
 from rbee.errors import Gone
-from rbee.wire.eventlog import EventLog
+from rbee.wire.eventlog import PAUSE_EVENTS, EventLog, Reader
 
 LAST = st.sampled_from([Done(finish_reason="stop"), Failed(code="cancelled", message="x")])
 
@@ -65,8 +72,9 @@ class Readers(RuleBasedStateMachine):
             with pytest.raises(Gone):
                 self.log.since(cursor)
             return
-        got = list(self.log.since(cursor))
-        assert got == self.truth[cursor:]
+        most = data.draw(st.none() | st.integers(1, 5))
+        got = list(self.log.since(cursor, most))
+        assert got == (self.truth[cursor:] if most is None else self.truth[cursor:][:most])
         self.cursors[who] += len(got)
         self.seen[who] += got
 
@@ -85,6 +93,94 @@ class Readers(RuleBasedStateMachine):
 
 TestReaders = Readers.TestCase
 TestReaders.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+class Lagging(RuleBasedStateMachine):
+    """The writer knows at every moment whether somebody is far behind: from the log's word alone,
+    given each time it changes, once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log = EventLog()
+        self.told = False
+        self.log.on_lag = self.hear
+        self.readers: list[tuple[Reader, ExitStack]] = []
+
+    def hear(self, lagging: bool) -> None:
+        assert lagging != self.told, "told twice"
+        self.told = lagging
+
+    @rule(count=st.sampled_from([0, 1, 100, PAUSE_EVENTS // 2, PAUSE_EVENTS, PAUSE_EVENTS + 1]))
+    def write(self, count: int) -> None:
+        self.log.append(*[token(0)] * count)
+
+    @rule(back=st.integers(0, 2 * PAUSE_EVENTS))
+    def attach(self, back: int) -> None:
+        """One that resumes far behind is noticed with the next event."""
+        reader, stack = Reader(max(self.log.total - back, 0), lambda: None), ExitStack()
+        stack.enter_context(self.log.read_by(reader))
+        self.readers.append((reader, stack))
+        self.write(1)
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data(), count=st.integers(1, 2 * PAUSE_EVENTS))
+    def read(self, data: st.DataObject, count: int) -> None:
+        reader, _ = data.draw(st.sampled_from(self.readers))
+        reader.cursor = min(reader.cursor + count, self.log.total)
+        if self.log.lagging:
+            self.log.weigh()
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        self.readers.pop(data.draw(st.integers(0, len(self.readers) - 1)))[1].close()
+
+    @precondition(lambda self: not self.log.ended)
+    @rule()
+    def end(self) -> None:
+        self.log.append(Done(finish_reason="stop"))
+
+    @invariant()
+    def the_writer_knows(self) -> None:
+        assert self.told == self.log.lagging
+        behind = max((self.log.total - r.cursor for r, _ in self.readers), default=0)
+        if behind > PAUSE_EVENTS and not self.log.ended:
+            assert self.told
+        if behind <= PAUSE_EVENTS // 2:
+            assert not self.told
+
+
+TestLagging = Lagging.TestCase
+TestLagging.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.anyio
+async def test_a_writer_can_wait_for_its_readers() -> None:
+    log, reader = EventLog(), Reader(0, lambda: None)
+    with anyio.fail_after(5), log.read_by(reader):
+        await log.caught_up()
+        log.append(*(token(i) for i in range(PAUSE_EVENTS + 1)))
+        async with anyio.create_task_group() as group:
+            group.start_soon(log.caught_up)
+            await anyio.lowlevel.checkpoint()
+            reader.cursor = PAUSE_EVENTS - 100
+            log.weigh()
+        assert not log.lagging
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("how", ["the reader leaves", "the answer ends"])
+async def test_it_waits_no_longer_than_for(how: str) -> None:
+    log = EventLog()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            with log.read_by(Reader(0, lambda: None)):
+                log.append(*(token(i) for i in range(PAUSE_EVENTS + 1)))
+                group.start_soon(log.caught_up)
+                await anyio.lowlevel.checkpoint()
+                if how == "the answer ends":
+                    log.append(Done(finish_reason="stop"))
+                    await log.caught_up()
 
 
 @pytest.mark.anyio
