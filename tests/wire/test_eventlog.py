@@ -112,8 +112,7 @@ class Lagging(RuleBasedStateMachine):
 
     @rule(count=st.sampled_from([0, 1, 100, PAUSE_EVENTS // 2, PAUSE_EVENTS, PAUSE_EVENTS + 1]))
     def write(self, count: int) -> None:
-        for _ in range(count):
-            self.log.append(token(0))
+        self.log.append(*[token(0)] * count)
 
     @rule(back=st.integers(0, 2 * PAUSE_EVENTS))
     def attach(self, back: int) -> None:
