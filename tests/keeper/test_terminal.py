@@ -49,8 +49,11 @@ class Terminal:
         return head.decode() + text
 
     def prompt(self) -> None:
-        """Wait until the prompt is shown and listened at: Python loses a Ctrl-C between the two."""
         self.wait_for("> ")
+        self.listening()
+
+    def listening(self) -> None:
+        """Wait until it waits: Python loses a Ctrl-C that comes between its last look and that."""
         end = time.monotonic() + LIMIT_S
         while psutil.Process(self.child.pid).status() != psutil.STATUS_SLEEPING:
             assert time.monotonic() < end
@@ -98,6 +101,7 @@ def test_a_conversation(rbee: Rbee) -> None:
             screen.prompt()
             screen.type("Count\n")
             screen.wait_for("one two")
+            screen.listening()
             screen.type("\x03")
             screen.wait_for("(stopped)")
             assert server.left.wait(LIMIT_S)
