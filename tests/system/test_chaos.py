@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
+from rbee.keeper.chaos.guardian import strays
 from tests.system.stack import RBEE, Stack, environment, fact, free_ports, stack
 
 LIMIT_S = 900
@@ -44,37 +44,35 @@ def run(env: dict[str, str], *arguments: str) -> tuple[int, list[dict[str, Any]]
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-def left_over(env: dict[str, str]) -> list[str]:
-    """Processes of this test's own throw-away fleets that still run."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("RBEE_HOME", "").startswith(f"{env['TMPDIR']}/rbee-chaos-"):
-                found.append(" ".join(process.cmdline()))
-        except psutil.Error:
-            continue
-    return found
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """Throw-away fleets are made in this test's own folder."""
+    return environment(tmp_path, *free_ports(2), TMPDIR=str(tmp_path))
+
+
+def left_over(folder: Path) -> list[str]:
+    """Processes of a throw-away fleet that still run, and its folder."""
+    running = [str(process) for process in strays(folder)]
+    return running + [str(found) for found in folder.glob("rbee-chaos-*")]
 
 
 @pytest.mark.parametrize(("scenario", "n"), SUITE.items(), ids=lambda value: str(value))
-def test_a_scenario_passes(tmp_path: Path, scenario: str, n: int) -> None:
-    env = environment(tmp_path, *free_ports(2), TMPDIR=str(tmp_path))
+def test_a_scenario_passes(tmp_path: Path, env: dict[str, str], scenario: str, n: int) -> None:
     code, rows, errors = run(env, scenario, "--n", str(n))
     (row,) = rows or [{}]
     assert row.get("passed"), (row, errors)
     assert not any(row[name] for name in COUNTED), row
-    assert code == 0 and not left_over(env)
+    assert code == 0 and not left_over(tmp_path)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
-def test_whatever_ends_it_nothing_is_left(tmp_path: Path, how: signal.Signals) -> None:
-    env = environment(tmp_path, *free_ports(2), TMPDIR=str(tmp_path))
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_whatever_ends_it_nothing_is_left(tmp_path: Path, env: dict[str, str], how: str) -> None:
     command = [*RBEE, "chaos", "worker-kill", "--n", "1000"]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as child:
-        fact(lambda: len(left_over(env)) >= 5, "queen, two hives and two workers run")
-        child.send_signal(how)
-        assert child.wait(30) == 130
-    assert not left_over(env)
+        fact(lambda: len(left_over(tmp_path)) >= 8, "it runs, guarded, with five processes")
+        child.send_signal(getattr(signal, how))
+        assert child.wait(30) == (130 if how != "SIGKILL" else -9)
+    fact(lambda: not left_over(tmp_path), "nothing is left")
 
 
 def test_a_fleet_of_ones_own_comes_back_as_it_was(tmp_path: Path) -> None:

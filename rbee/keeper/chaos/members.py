@@ -1,7 +1,7 @@
 """A throw-away fleet: a queen and hives, each a process with a home of its own, on free ports.
 
-All of it lies in one temporary folder, and every process that was started, by us or by our hives,
-has its `RBEE_HOME` in there: that is how what is left over is found, and ended, whatever happened.
+All of it lies in one temporary folder, the homes of processes that its hives start as well: so the
+guardian finds what is left over, and ends it, whatever happened.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import os
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import psutil
 
 from rbee.config import HiveConfig, QueenConfig
 from rbee.errors import Late
 from rbee.keeper.chaos.fleet import Fleet
+from rbee.keeper.chaos.guardian import end_all, guarded
 from rbee.keeper.chaos.plan import Shape
 from rbee.keeper.throwaway import PYTHON, Running, free_ports
 from rbee.wire.http import Http
@@ -126,19 +126,11 @@ class Throwaway(Fleet):
         children = {name: m.child.pid for name, m in self.members.items() if m.child is not None}
         return {**children, **super().pids()}
 
-    def strays(self) -> list[psutil.Process]:
-        """Every process of this fleet that runs, whoever started it."""
-        return [process for process in psutil.process_iter() if _lives_in(process, self.folder)]
-
     def end(self) -> None:
         """Everything, at once and for good."""
-        found = self.strays()
-        for process in found:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        end_all(self.folder)
         for member in self.members.values():
             member.kill()
-        psutil.wait_procs(found, STOP_S)
 
 
 def _settings(
@@ -149,18 +141,10 @@ def _settings(
     return {f"RBEE_{key.upper()}": value for key, value in wanted.items() if key in known}
 
 
-def _lives_in(process: psutil.Process, folder: Path) -> bool:
-    try:
-        home = process.environ().get("RBEE_HOME", "")
-        return Path(home).is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, OSError):
-        return False  # somebody else's, or it ended this moment
-
-
 @asynccontextmanager
 async def throwaway(http: Http, shape: Shape) -> AsyncIterator[Throwaway]:
     """A whole fleet with a worker on each hive, until the context is left, however it is left."""
-    with tempfile.TemporaryDirectory(prefix="rbee-chaos-") as folder:
+    with tempfile.TemporaryDirectory(prefix="rbee-chaos-") as folder, guarded(Path(folder)):
         fleet = Throwaway(http, shape, Path(folder))
         try:
             async with anyio.create_task_group() as group:
