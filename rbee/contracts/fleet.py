@@ -114,6 +114,9 @@ class WorkerBeat(Struct, tag_field="from", tag="worker", kw_only=True):
     lora: list[Name] = []
     """Adapters that a request may name."""
     jobs: list[JobId] = []
+    """Whose answers are being written."""
+    kept: list[JobId] = []
+    """Whose answers have ended and may still be attached to."""
     rss_bytes: int = 0
     version: str = ""
 

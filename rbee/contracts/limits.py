@@ -12,7 +12,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A
 ModelRef = Annotated[str, Meta(min_length=1, max_length=512)]
 """What a person calls a model; `rbee.naming` says what forms there are."""
 
-JobId = Annotated[str, Meta(min_length=1, max_length=64)]
+JobId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+\Z")]
 Sha256 = Annotated[str, Meta(max_length=64)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Pid = Annotated[int, Meta(ge=1, le=2**31 - 1)]

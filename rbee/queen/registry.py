@@ -122,7 +122,7 @@ class Registry:
         if member is None:
             self._jobs.note(beat.id, ())
         elif member.beat is beat:
-            self._jobs.note(beat.id, beat.jobs)
+            self._jobs.note(beat.id, (*beat.jobs, *beat.kept))
 
     def _list(self, known: Member[HiveBeat] | None, beat: HiveBeat) -> None:
         """Note of the hive's workers who is no longer listed by the same life of it."""
@@ -195,9 +195,9 @@ class Registry:
         return [m.beat for m in members if m.alive(now) and not m.stuck]
 
     def jobs(self, now: float) -> Mapping[str, WorkerBeat]:
-        """Every job that a living worker has."""
+        """Every job that a living worker is at work on."""
         found = {job: self.holder(job, now) for job in self._jobs}
-        return {job: worker for job, worker in found.items() if worker is not None}
+        return {job: w for job, w in found.items() if w is not None and job in w.jobs}
 
     def expire(self, now: float) -> None:
         """Forget those who have been dead for long."""

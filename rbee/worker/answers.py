@@ -50,8 +50,9 @@ class Answers:
         return f"<Answers {len(self._answers)}, {len(self._ended)} of them ended>"
 
     @property
-    def jobs(self) -> list[str]:
-        return list(self._answers)
+    def ended(self) -> list[str]:
+        """The jobs of those that are kept although they are complete."""
+        return [answer.ticket.id for answer in self._ended]
 
     def add(self, ticket: Ticket, grace_s: float) -> None:
         """Keep a new answer. One of the same job is an earlier life of it, and is cancelled.

@@ -197,6 +197,7 @@ class _Viewer:
             sees=service.model.eyes is not None,
             lora=list(service.model.adapters),
             jobs=service.jobs,
+            kept=service.kept,
             rss_bytes=self._process.memory_info().rss,
             version=__version__,
         )

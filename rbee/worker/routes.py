@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from rbee.contracts.answers import Deleted, InferAnswer
 from rbee.contracts.events import AnyEvent
 from rbee.contracts.fleet import WorkerBeat
+from rbee.contracts.limits import JobId
 from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import (
     ApplyTemplate,
@@ -29,7 +30,7 @@ from rbee.contracts.worker_api import (
     Vectors,
 )
 from rbee.wire import sse
-from rbee.wire.codec import decode, encode
+from rbee.wire.codec import convert, decode, encode
 from rbee.wire.gone import unless_gone
 from rbee.wire.jobroutes import JOB_HEADER, resume_point
 from rbee.wire.openapi import Endpoint
@@ -95,7 +96,9 @@ class Routes:
 
     async def infer(self, request: Request) -> Response:
         infer: Infer = decode(await request.body(), Infer)
-        ticket = await self._service.begin(infer, request.headers.get(JOB_HEADER, "")[:64])
+        given = request.headers.get(JOB_HEADER)
+        job_id = "" if given is None else convert(given, JobId)
+        ticket = await self._service.begin(infer, job_id)
         if infer.stream:
             return await self._streamed(ticket, request)
         try:

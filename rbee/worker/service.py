@@ -100,9 +100,13 @@ class Service:
 
     @property
     def jobs(self) -> list[str]:
-        """Whose answers are being written, or may still be attached to."""
-        running = [ticket.id for ticket in self._tickets.values()]
-        return list(dict.fromkeys([*running, *self.answers.jobs]))
+        """Whose answers are being written."""
+        return [ticket.id for ticket in self._tickets.values()]
+
+    @property
+    def kept(self) -> list[str]:
+        """Whose answers have ended and may still be attached to."""
+        return self.answers.ended
 
     def publish(self, updates: list[Update]) -> None:
         """For the engine thread: one crossing a step."""

@@ -144,7 +144,7 @@ def test_a_signal_ends_open_streams_with_a_last_event() -> None:
         rest = response.read()
         assert process.child.wait(10) == 0
         assert time.monotonic() - began < IDLE_S
-    assert b'"code":"unavailable"' in rest and rest.endswith(b"data: [DONE]\n\n")
+    assert b'"code":"draining"' in rest and rest.endswith(b"data: [DONE]\n\n")
 
 
 def test_a_stream_that_does_not_end_is_cut() -> None:
@@ -203,7 +203,7 @@ def test_a_drain_ends_at_its_limit() -> None:
         process.child.terminate()
         rest = response.read()
         assert 0.6 < time.monotonic() - began < 1.5
-        assert b'"code":"unavailable"' in rest and rest.endswith(b"data: [DONE]\n\n")
+        assert b'"code":"draining"' in rest and rest.endswith(b"data: [DONE]\n\n")
         assert process.child.wait(5) == 0
 
 
@@ -214,7 +214,7 @@ def test_a_second_signal_ends_the_drain(second: signal.Signals) -> None:
         until(lambda: ask("GET", f"{process.url}/ready").status == 503)
         began = time.monotonic()
         process.child.send_signal(second)
-        assert b'"code":"unavailable"' in response.read()
+        assert b'"code":"draining"' in response.read()
         assert process.child.wait(5) == 0
         assert time.monotonic() - began < IDLE_S
 

@@ -51,7 +51,7 @@ class Patience:
         for smaller in range(size - 1, 0, -1):
             worst = self._worst[smaller]
             if worst is not None:
-                bounds.append(max(SLACK, cells / 2 ** (smaller - 1)) * worst)
+                bounds.append(max(SLACK, 2 * cells / 2 ** (smaller - 1)) * worst)
                 break
         if not bounds:
             return UNKNOWN_S
