@@ -66,7 +66,7 @@ def test_the_first_large_prompt_is_borne_by_what_is_known() -> None:
     slow, fast = Patience(), Patience()
     slow.observe(1, 0, 2.0)
     fast.observe(1, 0, 0.01)
-    assert slow.limit_s(0, 512) == 512 * 2.0
+    assert slow.limit_s(0, 512) == 2 * 512 * 2.0
     assert fast.limit_s(0, 512) == UNKNOWN_S
     assert fast.limit_s(16, 0) == LEAST_S, "streams are no prompt"
 
