@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rbee.worker.engine.planner import Batch, Planner
+from rbee.worker.engine.batch import Batch
+from rbee.worker.engine.planner import Planner
 from rbee.worker.engine.slots import Copy, Trim
 
 Cell = tuple[str, int]

@@ -19,7 +19,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from rbee.worker.engine.planner import Batch, Planner
+from rbee.worker.engine.batch import Batch
+from rbee.worker.engine.planner import Planner
 from rbee.worker.engine.sequence import Sequence
 from tests.worker.memory import Memory
 

@@ -22,8 +22,9 @@ from typing import assert_never
 
 from rbee.errors import RbeeError
 from rbee.worker.engine.backend import Backend, Chunk, DecodeFailed, NoRoom, Rows
+from rbee.worker.engine.batch import Batch
 from rbee.worker.engine.commands import Cancel, Command, Pause, Proceed, Start, Stop, Vector
-from rbee.worker.engine.planner import Batch, Planner
+from rbee.worker.engine.planner import Planner
 from rbee.worker.engine.pooling import Pooling
 from rbee.worker.engine.sequence import Sequence as Line
 from rbee.worker.engine.slots import Copy, Edit

@@ -18,30 +18,14 @@ Law: free + held slots = all slots; every sequence is in exactly one of waiting,
 from __future__ import annotations
 
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
 
 from rbee.worker.engine.backend import SCORED_TOKENS, Chunk
+from rbee.worker.engine.batch import Batch, prompt_chunk
 from rbee.worker.engine.pace import Pace
 from rbee.worker.engine.passes import Part, laid_out
 from rbee.worker.engine.sequence import Sequence
 from rbee.worker.engine.slots import Edit, Slot, Slots, Trim
 from rbee.worker.engine.waiting import Waiting
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one step computes: chunks in their order, and whose they are."""
-
-    chunks: tuple[Chunk, ...] = ()
-    owners: tuple[Sequence | None, ...] = ()
-    """None for a filler."""
-    adapter: str = ""
-    decoding: int = 0
-    prompt_tokens: int = 0
-
-    @property
-    def sequences(self) -> list[Sequence]:
-        return [owner for owner in self.owners if owner is not None]
 
 
 class Planner:
@@ -156,7 +140,7 @@ class Planner:
         room, rows = self.pace.allowance(len(decoding)), SCORED_TOKENS
         prompts: list[Part] = []
         for sequence in sorted((s for s in ready if not s.decoding), key=lambda s: s.arrival):
-            chunk = _prompt_chunk(sequence, room, rows)
+            chunk = prompt_chunk(sequence, room, rows)
             if chunk is not None:
                 prompts.append((sequence, chunk))
                 room -= chunk.cells
@@ -284,20 +268,3 @@ class Planner:
 def _bearable(decoding: int) -> int:
     """Gaps that may be filled step after step rather than closed by a move."""
     return max(1, decoding // 2)
-
-
-def _prompt_chunk(sequence: Sequence, room: int, rows: int) -> Chunk | None:
-    """The next tokens of a prompt, as many as there is room for, and rows where it is scored; None
-    when there is none. A picture is a chunk of its own, and whole: it may take more room than there
-    is."""
-    most = min(room, rows) if sequence.scored else room
-    count = min(sequence.pending, most)
-    if count <= 0:
-        return None
-    if (image := sequence.images.get(sequence.computed)) is not None:
-        places = sequence.tokens(image.places)
-        return Chunk(sequence.slot, sequence.computed, places, image=image)
-    count = min(count, sequence.text_ahead)
-    ripe = count == sequence.pending
-    outputs = count if sequence.scored and not sequence.answer else int(ripe)
-    return Chunk(sequence.slot, sequence.computed, sequence.tokens(count), outputs)
