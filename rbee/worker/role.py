@@ -173,6 +173,7 @@ class _Viewer:
 
     def beat(self, seq: int) -> WorkerBeat:
         service, engine = self._service, self._service.engine
+        age, limit = engine.pulse  # as one: an old age beside a new limit would look wedged
         return WorkerBeat(
             id=service.worker_id,
             incarnation=self.incarnation,
@@ -188,8 +189,8 @@ class _Viewer:
             waiting=engine.waiting,
             context=service.model.context,
             step=engine.steps,
-            step_age_s=round(engine.step_age_s, 3),
-            step_limit_s=round(engine.step_limit_s, 3),
+            step_age_s=round(age, 3),
+            step_limit_s=round(limit, 3),
             pid=self._process.pid,
             embeds=service.model.embeds,
             generates=service.model.generates,
