@@ -32,9 +32,9 @@ from rbee.wire.replies import failed, from_failed, problem
 
 log = logging.getLogger(__name__)
 MAX_RUNNING = 4_096
-KEPT_WEIGHT = 50_000
-"""Events of all finished jobs together, where each log probability counts like an event: some
-fifteen megabytes."""
+KEPT_WEIGHT = 20_000
+"""Events of all finished jobs together, where each log probability counts like an event: some six
+megabytes."""
 Run = Callable[["Job"], Awaitable[Any]]
 """The work: emits events, and returns the answer (a struct). When it has not emitted its own
 `done`, one carrying the answer is added."""
