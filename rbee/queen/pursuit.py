@@ -26,6 +26,7 @@ from rbee.queen.attempts import Attempts
 from rbee.queen.budget import Budget, pause_s
 from rbee.queen.dispatch import Dispatch
 from rbee.queen.lease import Lease
+from rbee.queen.leasing import Verdict
 from rbee.queen.metrics import Metrics
 from rbee.queen.quarantine import Quarantine
 from rbee.queen.relay import Relay
@@ -144,7 +145,7 @@ class _Chase:
         if ended.declined:
             pause = self.attempts.declined(time.monotonic(), chance)
         else:
-            verdict = await self.of.dispatch.verdict(ended)
+            verdict = await self._verdict(ended)
             if verdict == "poison":
                 self.of.metrics.quarantined()
             pause = self.attempts.lost(ended, verdict, begun, time.monotonic(), chance)
@@ -153,6 +154,10 @@ class _Chase:
         elif not begun:
             self.of.metrics.retried()
         await anyio.sleep(pause)
+
+    async def _verdict(self, ended: Lease) -> Verdict:
+        """A worker that was lost before it had the request did not die of it."""
+        return await self.of.dispatch.verdict(ended) if self.relay.reached else "innocent"
 
     def _tell_moved(self, ended: Lease) -> None:
         self.relay.migrations += 1
