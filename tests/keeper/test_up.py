@@ -184,7 +184,7 @@ def answering(own: Rbee, **fields: Any) -> Iterator[Iterator[Any]]:
 
 def test_down_waits_for_what_runs_and_says_so(own: Rbee) -> None:
     own("up")
-    few = {**LONG, "max_tokens": 300}  # on a busy machine bee says thirty a second
+    few = {**LONG, "max_tokens": 600}  # on a busy machine bee says thirty a second
     with answering(own, **few) as events, own.running("down") as child:
         *_, (_, last) = events
         assert last["type"] == "done", last
