@@ -183,9 +183,11 @@ def answering(own: Rbee, **fields: Any) -> Iterator[Iterator[Any]]:
 
 
 def test_down_waits_for_what_runs_and_says_so(own: Rbee) -> None:
+    (own.home / "config").mkdir(parents=True)
+    for part in ("queen", "hive"):  # on a busy machine bee says thirty tokens a second
+        (own.home / "config" / f"{part}.toml").write_text("drain_s = 90.0\n")
     own("up")
-    few = {**LONG, "max_tokens": 600}  # on a busy machine bee says thirty a second
-    with answering(own, **few) as events, own.running("down") as child:
+    with answering(own, **{**LONG, "max_tokens": 1_500}) as events, own.running("down") as child:
         *_, (_, last) = events
         assert last["type"] == "done", last
         _, err = child.communicate(timeout=30)
