@@ -149,7 +149,7 @@ class _Chase:
             if verdict == "poison":
                 self.of.metrics.quarantined()
             pause = self.attempts.lost(ended, verdict, begun, time.monotonic(), chance)
-        if begun and not ended.declined:
+        if begun and not ended.declined and self.relay.reached:  # else nobody had gone on with it
             self._tell_moved(ended)
         elif not begun:
             self.of.metrics.retried()
