@@ -40,6 +40,7 @@ from rbee.queen.scheduler import (
     Wait,
     Why,
     choose,
+    is_absence,
 )
 from rbee.wire.problems import failed, from_failed
 
@@ -240,7 +241,10 @@ class Dispatch:
     def _obey(self, queue: Queue, decision: Decision, now: float) -> None:
         match decision:
             case Refuse(error):
-                self._fail_all(queue, error)
+                if is_absence(error) and queue.errand is not None and queue.errand.ended is None:
+                    queue.waits("starting", now)  # the hive that is at it is only late
+                else:
+                    self._fail_all(queue, error)
             case Spawn() | Download():
                 self._send(queue, decision, now)
             case Wait(why, model, hive_id):

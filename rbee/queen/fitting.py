@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
 
-from rbee.contracts.fleet import WorkerBeat, WorkerProcess
+from rbee import naming
+from rbee.contracts.fleet import ModelEntry, WorkerBeat, WorkerProcess
+from rbee.errors import RbeeError
 from rbee.queen.decisions import Assign, Need, Wait
 from rbee.queen.fleet import Fleet, Seat, device_fits, seat
 
@@ -39,6 +41,24 @@ def coming(
                     return Wait("starting", process.model, hive.id)
                 silent = silent or process.state == "ready"
     return Wait("silent") if silent else None
+
+
+def late_for(need: Need, fleet: Fleet) -> bool:
+    """Whether a worker that fits has only just fallen silent. Its hive may have, too."""
+    return any(
+        _is_meant(w, need) and need.hive_id in (None, w.hive_id) and _fits(need, None, w, w.id, "")
+        for w in fleet.silent
+    )
+
+
+def _is_meant(worker: WorkerBeat, need: Need) -> bool:
+    if need.sha256:
+        return worker.sha256 == need.sha256
+    entry = ModelEntry(id=worker.model, file="", size=0)
+    try:
+        return naming.matches(naming.parse(need.model), entry)
+    except RbeeError:
+        return False
 
 
 def _allowed(need: Need, fleet: Fleet) -> frozenset[str] | None:

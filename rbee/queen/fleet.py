@@ -36,6 +36,8 @@ class Fleet:
     """Alive, but starting, suspected or contradicted by their hive: perhaps soon."""
     missing: Sequence[HiveBeat] = ()
     """Hives that have only just fallen silent; what they last said."""
+    silent: Sequence[WorkerBeat] = ()
+    """Workers that have only just fallen silent, and of which nothing worse is known."""
     settled: bool = True
     local: frozenset[str] = frozenset()
     """Ids of the hives on the queen's machine."""

@@ -14,6 +14,10 @@ Hives = Mapping[str, Member[HiveBeat]]
 Workers = Mapping[str, Member[WorkerBeat]]
 
 
+RETURN_S = 15.0
+"""For how long one that has fallen silent is thought to be late, and not gone."""
+
+
 def draw(hives: Hives, workers: Workers, now: float, *, settled: bool, hostname: str) -> Fleet:
     there = [m.beat for m in hives.values() if m.alive(now)]
     living = [m for m in workers.values() if m.alive(now)]
@@ -24,16 +28,18 @@ def draw(hives: Hives, workers: Workers, now: float, *, settled: bool, hostname:
         workers=list(asked.values()),
         hesitant=[m.beat for m in others if _may_return(m, hives, now)],
         missing=[m.beat for m in hives.values() if not m.alive(now)],
+        silent=[m.beat for m in workers.values() if _may_be_late(m, hives, now)],
         settled=settled,
         local=frozenset(hive.id for hive in there if _is_local(hive, hostname)),
     )
 
 
 def valid_until(hives: Hives, workers: Workers, now: float) -> float | None:
-    """When the next of those who live would be silent for too long."""
-    ends = [m.silent_at for m in hives.values() if m.alive(now)]
-    ends += [m.silent_at for m in workers.values() if m.alive(now)]
-    return min(ends, default=None)
+    """When the next of those who live would be silent for too long, or of the silent be gone."""
+    ends = [m.silent_at for m in hives.values()]
+    ends += [m.silent_at for m in workers.values()]
+    ends += [m.silent_at + RETURN_S for m in workers.values()]
+    return min((end for end in ends if end > now), default=None)
 
 
 def _denied_by(member: Member[WorkerBeat], hives: Hives, now: float) -> HiveBeat | None:
@@ -47,6 +53,13 @@ def _may_be_asked(member: Member[WorkerBeat], hives: Hives, now: float) -> bool:
     if member.suspect or member.stuck or member.beat.state != "ready":
         return False
     return _denied_by(member, hives, now) is None
+
+
+def _may_be_late(member: Member[WorkerBeat], hives: Hives, now: float) -> bool:
+    """One whose connection broke as well is not late, it is dead."""
+    if member.alive(now) or now >= member.silent_at + RETURN_S:
+        return False
+    return _may_be_asked(member, hives, now)
 
 
 def _may_return(member: Member[WorkerBeat], hives: Hives, now: float) -> bool:

@@ -13,6 +13,7 @@
    most room. None has the projector, or all of them drain: Refuse.
 8. Nobody has it, but a hub may: Download on the hive with the most room.
 9. Otherwise Refuse, naming what is known and what to do.
+10. Instead of 8, and of 9 where something is absent, Wait while a worker that fits is only late.
 
 An answer that was begun goes on with the same content (`Need.sha256`), whatever it is called: 3 to
 5 and 7 go by that. A worker or a file whose sha256 is not known is not the same, but worth waiting
@@ -29,9 +30,17 @@ from collections.abc import Sequence
 
 from rbee import naming
 from rbee.contracts.fleet import HiveBeat, ModelEntry, WorkerBeat, WorkerProcess
-from rbee.errors import HiveNotFound, NoHive, RbeeError, WorkerNotFound
+from rbee.errors import (
+    HiveNotFound,
+    NoHive,
+    NotFound,
+    RbeeError,
+    Unavailable,
+    WorkerGone,
+    WorkerNotFound,
+)
 from rbee.queen.decisions import Assign, Decision, Download, Need, Refuse, Spawn, Wait, Why
-from rbee.queen.fitting import Barred, Leased, among_workers, coming
+from rbee.queen.fitting import Barred, Leased, among_workers, coming, late_for
 from rbee.queen.fleet import Fleet, device_fits
 from rbee.queen.refusals import (
     blind,
@@ -48,7 +57,18 @@ from rbee.queen.refusals import (
 )
 from rbee.queen.room import context_for, copy_of, has, roomiest, takes_work
 
-__all__ = ["Assign", "Decision", "Download", "Need", "Refuse", "Spawn", "Wait", "Why", "choose"]
+__all__ = [
+    "Assign",
+    "Decision",
+    "Download",
+    "Need",
+    "Refuse",
+    "Spawn",
+    "Wait",
+    "Why",
+    "choose",
+    "is_absence",
+]
 
 _NOBODY: Barred = frozenset()
 
@@ -56,7 +76,22 @@ _NOBODY: Barred = frozenset()
 def choose(need: Need, fleet: Fleet, leased: Leased, barred: Barred = _NOBODY) -> Decision:
     """The one decision about a request; `leased` counts the slots taken on each worker."""
     if need.sha256:
-        return _go_on(need, fleet, leased, barred)
+        decision = _go_on(need, fleet, leased, barred)
+    else:
+        decision = _begin(need, fleet, leased, barred)
+    absent = isinstance(decision, Refuse) and is_absence(decision.error)
+    if (absent or isinstance(decision, Download)) and late_for(need, fleet):
+        return Wait("silent")
+    return decision
+
+
+def is_absence(error: RbeeError) -> bool:
+    """Whether what is refused now might be granted when somebody is heard again."""
+    return isinstance(error, NotFound | Unavailable | WorkerGone)
+
+
+def _begin(need: Need, fleet: Fleet, leased: Leased, barred: Barred) -> Decision:
+    """The branches in their order."""
     try:
         reference = naming.parse(need.model)
         entry = fleet.entry(need.model)

@@ -30,6 +30,7 @@ from starlette.types import ASGIApp
 from rbee.errors import PortInUse, Usage
 from rbee.wire.drain import DRAIN_SIGNAL, Drain, drained
 from rbee.wire.guard import is_loopback
+from rbee.wire.memory import search_seldom
 
 CLOSE_S = 0.5
 CUT_S = 0.05
@@ -151,6 +152,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        search_seldom()
         sys.stdout.write(f"ready {self.served.url}\n")
         sys.stdout.flush()
 

@@ -119,6 +119,7 @@ def fleets(draw: st.DrawFn) -> Fleet:
     return Fleet(
         hives=draw(st.lists(hives, max_size=3, unique_by=lambda h: h.id)),
         missing=draw(st.lists(hives, max_size=1)),
+        silent=draw(st.lists(workers, max_size=1)),
         workers=found[:cut],
         hesitant=found[cut:],
         settled=draw(st.booleans()),

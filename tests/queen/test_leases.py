@@ -264,6 +264,25 @@ def test_who_lost_a_worker_goes_first_whatever_the_bound() -> None:
     told(story)
 
 
+def test_those_who_wait_outlast_a_silence() -> None:
+    async def story(world: World) -> None:
+        await world.beat("a", slots=1)
+        holder, waiting = await world.ask(), await world.ask()
+        await world.wait(SILENCE_S + 1.0)
+        newcomer = await world.ask()
+        assert holder.freed and waiting.error is None and newcomer.error is None
+        await world.beat("a", slots=1)
+        await world.wait(0.5, beating="a", slots=1)
+        assert waiting.where == "a"
+        await world.wait(SILENCE_S + 1.0)
+        last = await world.ask()
+        assert last.error is None
+        await world.wait(16.0)
+        assert last.error is not None, "it did not come back"
+
+    told(story)
+
+
 def test_a_line_that_moves_fails_nobody() -> None:
     async def story(world: World) -> None:
         await world.beat("a", slots=1)

@@ -100,7 +100,8 @@ def test_ten_times_the_capacity(capsys: pytest.CaptureFixture[str]) -> None:
         assert all(1.0 <= s <= 60.0 for s in tally.retry_after_s)
         assert grown < 8 * 2**20
 
-    with queen() as q, stub(q.url, id="a", gap_s=GAP_S), stub(q.url, id="b", gap_s=GAP_S):
+    usual = queen(beat_s=1.0, beats_missed=4)
+    with usual as q, stub(q.url, id="a", gap_s=GAP_S), stub(q.url, id="b", gap_s=GAP_S):
         anyio.run(play, q.url, q.pid)
         queue = status(q.url)["queue"]
         assert (queue["waiting"], queue["leased"], queue["done"]) == (0, 0, queue["arrived"])

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import rbee.queen.registry as registry_module
 from rbee.contracts.fleet import WorkerBeat
 from rbee.errors import Overloaded
+from rbee.queen.picture import RETURN_S
 from rbee.queen.registry import FORGET_S, Registry
 from tests.queen.fleets import hive, process, worker
 
@@ -251,6 +252,25 @@ def test_a_hive_that_was_restarted_does_not_know_its_workers_at_first() -> None:
     registry.beat(hive("h", "2", seq=2, workers=[process("w")]), 2.0)
     registry.beat(hive("h", "2", seq=3, workers=[]), 3.0)
     assert asked(registry, 3.0) == [] and registry.lost(leased, 3.0) is not None
+
+
+def test_one_that_is_only_late_may_come_back_for_a_while() -> None:
+    registry = a_registry()
+    registry.beat(worker("late"), 0.0)
+    registry.beat(worker("dead"), 0.0)
+    registry.beat(worker("leaving", state="draining"), 0.0)
+    registry.beat(worker("wedged", step_age_s=3.0, step_limit_s=2.0), 0.0)
+    registry.suspect("dead", "1")
+
+    def silent(now: float) -> list[str]:
+        return [w.id for w in registry.view(now).silent]
+
+    assert silent(SILENCE_S - 0.1) == []
+    assert silent(SILENCE_S) == ["late"]
+    assert silent(SILENCE_S + RETURN_S - 0.1) == ["late"]
+    assert silent(SILENCE_S + RETURN_S) == []
+    registry.beat(worker("late", seq=2), SILENCE_S + RETURN_S)
+    assert asked(registry, SILENCE_S + RETURN_S) == ["late"]
 
 
 def test_who_has_a_job() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +30,17 @@ def fitting(need: Need, fleet: Fleet, model: str) -> list[WorkerBeat]:
         and (need.lora is None or need.lora in w.lora)
         and (w.sees or not need.sees)
         and w.context >= need.context
+    ]
+
+
+def barely(need: Need, fleet: Fleet) -> list[WorkerBeat]:
+    """Workers of just this model that fit, but are silent."""
+    silent = Fleet(workers=fleet.silent)
+    hive_id = need.hive_id
+    return [
+        w
+        for w in fitting(replace(need, hive_id=None), silent, need.model)
+        if hive_id in (None, w.hive_id)
     ]
 
 
@@ -68,6 +80,7 @@ def test_every_decision_is_allowed(
             assert any(device_fits(d.id, need.device) for d in where.devices)
             assert (context or 0) >= need.context
         case Download(where, model):
+            assert not any(w.model == need.model for w in barely(need, fleet))
             assert not need.sha256, "a hub may have other content under the name by now"
             entry = fleet.entry(model)
             allowed = fleet.hives_named(need.hive_id)
@@ -81,6 +94,8 @@ def test_every_decision_is_allowed(
         case Refuse(error):
             assert fleet.settled or isinstance(error, BadRequest | ModelAmbiguous)
             assert error.message.endswith(".")
+            if error.status in (404, 502, 503):
+                assert not barely(need, fleet), "it may only be late"
         case Wait():
             pass
 
@@ -224,3 +239,17 @@ def test_nothing_is_started_where_it_drains() -> None:
             assert (error.status, error.code) == (503, "draining")
         twin = hive("h", state=state, models=[entry("bee", sha256="aa")])
         assert refusal(choose(Need("bee", sha256="aa"), Fleet(hives=[twin]), {})).code == "draining"
+
+
+def test_whoever_is_only_late_is_waited_for_before_anything_is_refused_or_fetched() -> None:
+    late = worker("late", model="org/repo/x.gguf", hive_id="far", sha256="aa")
+    fleet = Fleet(hives=[hive("h")], silent=[late])
+    assert choose(Need("org/repo"), fleet, {}) == Wait("silent")
+    assert choose(Need("org/repo", hive_id="far"), fleet, {}) == Wait("silent")
+    assert choose(Need("bee", sha256="aa"), fleet, {}) == Wait("settling"), "bee is being read"
+    assert choose(Need("org/repo", sha256="aa"), fleet, {}) == Wait("silent")
+    assert choose(Need("bee"), fleet, {}) == Spawn(fleet.hives[0], "bee")
+    here = hive("h", models=[entry("org/repo/x.gguf")])
+    spawn = Spawn(here, "org/repo/x.gguf")
+    assert choose(Need("org/repo"), Fleet(hives=[here], silent=[late]), {}) == spawn
+    assert refusal(choose(Need("nope"), fleet, {})).code == "model_not_found"
