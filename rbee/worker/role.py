@@ -207,9 +207,9 @@ class _Viewer:
 def _drain(view: _Viewer, service: Service, limit_s: float) -> Drain:
     async def run() -> None:
         view.state = "draining"
-        service.drain()
+        service.door.drain()
         service.poke()
-        await service.drained()
+        await service.door.emptied()
 
     return Drain(run, limit_s, lambda: counted(len(service.jobs), "answer"))
 

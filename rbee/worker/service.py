@@ -11,14 +11,11 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from rbee.contracts.chat import Message
 from rbee.contracts.events import Queued
 from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import (
@@ -36,28 +33,22 @@ from rbee.contracts.worker_api import (
 )
 from rbee.errors import (
     Cancelled,
-    Draining,
     Late,
-    ModelNotFound,
-    Overloaded,
     RbeeError,
     WorkerGone,
 )
 from rbee.wire.replies import failed
 from rbee.worker.answers import Answers
+from rbee.worker.door import Door
 from rbee.worker.engine.commands import Cancel, Pause, Proceed, Start
 from rbee.worker.engine.engine import Engine
 from rbee.worker.engine.writer import Update
 from rbee.worker.pooled import Pooled
 from rbee.worker.prepare import LoadedModel
-from rbee.worker.sight import pictures_in
 from rbee.worker.ticket import Ticket
 from rbee.worker.writers import understood, writer_of
 
 log = logging.getLogger(__name__)
-LOOKING = 2
-"""Requests whose pictures are being read at the same time. Each may take a few hundred megabytes,
-and seconds, in which no thread is to be missing for requests without pictures."""
 
 
 class Service:
@@ -66,16 +57,8 @@ class Service:
     def __init__(self, model: LoadedModel, worker_id: str, queue_limit: int) -> None:
         self.model = model
         self.worker_id = worker_id
-        self._queue_limit = queue_limit
         self._tickets: dict[str, Ticket] = {}
-        self._without_ticket = 0
-        """Requests in preparation, and those for vectors."""
-        self._looking = CapacityLimiter(LOOKING)
-        self._closed = ""
-        """Why nothing is taken any more."""
-        self._draining = False
-        self._left = asyncio.Event()
-        """Set when something has ended."""
+        self.door = Door(model, queue_limit, lambda: len(self._tickets))
         self._loop = asyncio.get_running_loop()
         self._engine: Engine | None = None
         self._pooled = Pooled(model, lambda command: self.engine.send(command))
@@ -117,12 +100,11 @@ class Service:
     ) -> Ticket:
         """Check a request and hand it to the engine. Raises before anything has happened. `resume`:
         another worker has begun the answer. `wait`: nothing is computed before `Ticket.go`."""
-        self._check_model(infer.model)
-        with self._entered():
-            limiter = self._limiter(infer.messages)
+        with self.door.entered(infer.model):
+            limiter = self.door.limiter(infer.messages)
             make = partial(understood, self.model, infer, resume)
             prepared, begun = await run_sync(make, limiter=limiter)
-        self._check_open()
+        self.door.check_open()
         key = secrets.token_hex(8)
         ticket = Ticket(
             infer,
@@ -169,76 +151,33 @@ class Service:
             self._finish(key, ticket, time.monotonic())
 
     async def embed(self, request: Embed) -> Vectors:
-        self._check_model(request.model)
-        with self._entered():
+        with self.door.entered(request.model):
             return await self._pooled.embed(request)
 
     async def rank(self, request: Rank) -> Ranks:
-        self._check_model(request.model)
-        with self._entered():
+        with self.door.entered(request.model):
             return await self._pooled.rank(request)
 
     async def tokenize(self, request: Tokenize) -> Tokens:
-        self._check_model(request.model)
-        limiter = self._limiter(request.messages)
+        self.door.check_model(request.model)
+        limiter = self.door.limiter(request.messages)
         ids = await run_sync(self.model.tokenize, request, limiter=limiter)
         return Tokens(self.model.id, ids, len(ids))
 
     async def apply_template(self, request: ApplyTemplate) -> Rendered:
-        self._check_model(request.model)
+        self.door.check_model(request.model)
         return Rendered(self.model.id, await run_sync(self.model.apply_template, request))
 
     async def detokenize(self, request: Detokenize) -> Text:
-        self._check_model(request.model)
+        self.door.check_model(request.model)
         return Text(self.model.id, await run_sync(self.model.detokenize, request.tokens))
-
-    def drain(self) -> None:
-        """Take no more; what runs goes on. Idempotent."""
-        self._draining = True
-
-    async def drained(self) -> None:
-        """Return when nothing runs any more."""
-        while self._tickets or self._without_ticket:
-            self._left = asyncio.Event()
-            await self._left.wait()
 
     def close(self, reason: str) -> None:
         """End every request and take no more: the worker stops, or its engine has died."""
-        self._closed = reason
+        self.door.close(reason)
         self.answers.close()
         for key in list(self._tickets):
             self._fail(key, WorkerGone(reason))
-
-    @contextmanager
-    def _entered(self) -> Iterator[None]:
-        """Counts a request that has no ticket. Raises when there is no room for it, or no more."""
-        self._check_open()
-        if len(self._tickets) + self._without_ticket >= self.model.slots + self._queue_limit:
-            raise Overloaded(
-                f"{self._queue_limit} requests are waiting already.", retry_after_s=1.0
-            )
-        self._without_ticket += 1
-        try:
-            yield
-        finally:
-            self._without_ticket -= 1
-            self._left.set()
-
-    def _limiter(self, messages: Sequence[Message] | None) -> CapacityLimiter | None:
-        """None is the one that all share."""
-        return self._looking if messages and pictures_in(messages) else None
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise WorkerGone(self._closed)
-        if self._draining:
-            raise Draining("This worker finishes what it has, no more.", retry_after_s=1.0)
-
-    def _check_model(self, name: str) -> None:
-        if name not in (self.model.id, self.model.path.name, str(self.model.path)):
-            raise ModelNotFound(
-                f"This worker runs {self.model.id!r}, not {name[:80]!r}.", path="$.model"
-            )
 
     def _cancel(self, key: str) -> None:
         if key in self._tickets:
@@ -263,7 +202,7 @@ class Service:
     def _release(self, ticket: Ticket) -> None:
         if ticket.deadline is not None:
             ticket.deadline.cancel()
-        self._left.set()
+        self.door.left()
         self.poke()
 
     def _deliver(self, updates: list[Update]) -> None:

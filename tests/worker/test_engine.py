@@ -212,7 +212,7 @@ async def test_a_long_list_of_vectors_does_not_stall_a_running_stream() -> None:
         await until(lambda: rig.engine.busy == 1)
         async with anyio.create_task_group() as group:
             group.start_soon(rig.service.embed, Embed(model="echo", input=["a"] * 200))
-            await until(lambda: computed or rig.service._without_ticket)
+            await until(lambda: computed or rig.service.door._inside)
             rig.backend.step(10)
             await until(lambda: len(rig.backend.batches) == 11)
             assert computed and max(Counter(computed).values()) == 1
