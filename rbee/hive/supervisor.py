@@ -134,7 +134,7 @@ class Supervisor:
         """Raises `Overloaded` when no worker may be added, `Draining` while none shall be."""
         alive = sum(1 for child in self._children.values() if child.state != "failed")
         if self._closing:
-            raise Overloaded("This hive is shutting down.", retry_after_s=2.0)
+            raise Draining("This hive is shutting down.", retry_after_s=2.0)
         if self.draining:
             raise Draining(
                 "This hive is being drained, and starts no workers.",

@@ -22,13 +22,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from rbee.contracts.fleet import QueueStatus, WorkerBeat
-from rbee.errors import Overloaded, RbeeError, Unavailable
+from rbee.errors import Draining, RbeeError, Unavailable
 from rbee.queen.admission import Admission, RefusedWhy
 from rbee.queen.errands import Errands, Kind
 from rbee.queen.fleet import seat
 from rbee.queen.lease import Lease
-from rbee.queen.leasing import Leasing, Verdict
-from rbee.queen.line import Line, Queue, Report, Ticket, late
+from rbee.queen.leasing import Leasing
+from rbee.queen.line import Line, Queue, Report, Ticket
+from rbee.queen.patience import Patience
 from rbee.queen.registry import Registry
 from rbee.queen.scheduler import (
     Assign,
@@ -38,14 +39,11 @@ from rbee.queen.scheduler import (
     Refuse,
     Spawn,
     Wait,
-    Why,
     choose,
     is_absence,
 )
 from rbee.wire.problems import failed, from_failed
 
-SILENT_LIMIT_S = 15.0
-"""How long to wait for the heartbeat of a worker that its hive says is there."""
 PUMP_S = 0.2
 """How often the clock alone is reason enough to go through the line."""
 
@@ -66,15 +64,11 @@ class Dispatch:
         self._registry = registry
         self._errands = errands
         self._limit = queue_limit
-        self._limits: dict[Why, float] = {
-            "busy": wait_limit_s,
-            "settling": wait_limit_s,
-            "starting": spawn_limit_s,
-            "silent": min(SILENT_LIMIT_S, wait_limit_s),
-        }
+        self._patience = Patience(wait_limit_s, spawn_limit_s)
         self._clock = clock
         self._line = Line()
-        self._leases = Leasing(registry, clock, self.serve)
+        self.leases = Leasing(registry, clock, self.serve)
+        """What becomes of those that were given."""
         self._admission = Admission(
             self._line, registry, queue_limit=queue_limit, wait_limit_s=wait_limit_s
         )
@@ -93,11 +87,11 @@ class Dispatch:
         return f"<Dispatch {view.waiting} waiting, {view.leased} leased, {view.done} done>"
 
     def view(self) -> QueueStatus:
-        waiting, leased = len(self._line), len(self._leases)
+        waiting, leased = len(self._line), len(self.leases)
         return QueueStatus(waiting, leased, self._done, self._arrived, self._limit)
 
     def leased_on(self, worker: WorkerBeat) -> int:
-        return self._leases.counts.get(seat(worker), 0)
+        return self.leases.counts.get(seat(worker), 0)
 
     @asynccontextmanager
     async def lease(
@@ -133,27 +127,11 @@ class Dispatch:
         """A lease on a worker that computes for this queen already: an answer that another one had
         asked for. Nobody is asked whether there is room, for the slot is taken."""
         self._arrived += 1
-        lease = self._leases.give(worker, self._arrived - 1, False, self._clock())
+        lease = self.leases.give(worker, self._arrived - 1, False, self._clock())
         try:
             yield lease
         finally:
             self._give_back(lease)
-
-    def broke(self, lease: Lease, why: str = "its connection broke", *, crash: bool = True) -> None:
-        """The caller's stream from the worker broke. Nothing is sent there before it is heard again
-        and its breaker allows it; other streams from it go on. `crash`: it had the request, and may
-        have died of it."""
-        self._leases.broke(lease, why, crash=crash)
-
-    def declined(self, lease: Lease) -> None:
-        """The worker said that it is too busy, or drains, before it said anything else: nothing is
-        sent there before it is heard again."""
-        self._leases.declined(lease)
-
-    async def verdict(self, lease: Lease) -> Verdict:
-        """What a loss says of the request that holds `lease`, or did until just now. For one on
-        trial this waits until it is known whether the worker is dead."""
-        return await self._leases.verdict(lease)
 
     async def _obtain(
         self, need: Need, report: Report, priority: int, deadline_s: float | None
@@ -178,7 +156,7 @@ class Dispatch:
     def _admit(self, ticket: Ticket, deadline_s: float | None, now: float) -> None:
         """Serve the newcomer at once if nobody before it needs the same; else it waits."""
         if self._closing:
-            raise Overloaded("The queen is shutting down.", retry_after_s=2.0)
+            raise Draining("The queen is shutting down.", retry_after_s=2.0)
         queue = self._line.queues.get(ticket.need)
         decision = None if queue is not None else self._choose(ticket.need, now)
         match decision:
@@ -198,7 +176,7 @@ class Dispatch:
     def pump(self) -> None:
         """Something may have changed. Costs next to nothing when nothing has."""
         now = self._clock()
-        if self._leases.compare(now) or now >= self._due:
+        if self.leases.compare(now) or now >= self._due:
             self.serve()
 
     def serve(self) -> None:
@@ -225,14 +203,14 @@ class Dispatch:
         """Nobody is admitted any more; those who wait are told."""
         self._closing = True
         for queue in list(self._line.queues.values()):
-            self._fail_all(queue, Overloaded("The queen is shutting down.", retry_after_s=2.0))
+            self._fail_all(queue, Draining("The queen is shutting down.", retry_after_s=2.0))
 
     def _choose(self, need: Need, now: float) -> Decision:
-        barred = self._leases.barred(need.suspect, now)
-        return choose(need, self._registry.view(now), self._leases.counts, barred)
+        barred = self.leases.barred(need.suspect, now)
+        return choose(need, self._registry.view(now), self.leases.counts, barred)
 
     def _grant(self, ticket: Ticket, worker: WorkerBeat, now: float) -> None:
-        lease = self._leases.give(worker, ticket.number, ticket.need.suspect, now)
+        lease = self.leases.give(worker, ticket.number, ticket.need.suspect, now)
         if ticket in self._line:
             self._line.queues[ticket.need].lane.moved = now
             self._line.leave(ticket)
@@ -270,16 +248,9 @@ class Dispatch:
         """Those whose errand failed are told why, and those who have waited for too long."""
         errand = queue.errand
         if errand is not None and errand.error is not None:
-            return self._fail_all(queue, errand.error)
-        limit = self._limits[queue.why]
-        moved = queue.lane.moved if queue.why == "busy" else queue.since
-        while queue:
-            ticket = queue.oldest
-            began = max(ticket.arrived, queue.since, moved)
-            if now - began < limit and now - ticket.arrived < sum(self._limits.values()):
-                return None
-            self._fail(ticket, late(ticket, queue.why, limit))
-        return None
+            self._fail_all(queue, errand.error)
+        while queue and (error := self._patience.over(queue, now)) is not None:
+            self._fail(queue.oldest, error)
 
     def _fail_all(self, queue: Queue, error: RbeeError) -> None:
         for ticket in queue:
@@ -296,7 +267,7 @@ class Dispatch:
         self._done += 1
 
     def _give_back(self, lease: Lease) -> None:
-        self._leases.give_back(lease)
+        self.leases.give_back(lease)
         self._done += 1
         if not lease.lost and not lease.declined:
             self._admission.took(lease.worker.model, self._clock() - lease.began)

@@ -70,13 +70,18 @@ class Leasing:
             self._leases.clear(lease)
             self._freed()
 
-    def broke(self, lease: Lease, why: str, *, crash: bool) -> None:
+    def broke(self, lease: Lease, why: str = "its connection broke", *, crash: bool = True) -> None:
+        """The holder's stream from the worker broke. Nothing is sent there before it is heard again
+        and its breaker allows it; other streams from it go on. `crash`: it had the request, and may
+        have died of it."""
         self._breakers.failed(lease.seat, self._clock())
         self._registry.suspect(*lease.seat)
         if not lease.lost:
             lease.lost, lease.crash = why, crash
 
     def declined(self, lease: Lease) -> None:
+        """The worker said that it is too busy, or drains, before it said anything else: nothing is
+        sent there before it is heard again."""
         lease.declined = True
         self._registry.suspect(*lease.seat)
 
@@ -95,6 +100,8 @@ class Leasing:
         return True
 
     async def verdict(self, lease: Lease) -> Verdict:
+        """What a loss says of the request that holds `lease`, or did until just now. For one on
+        trial this waits until it is known whether the worker is dead."""
         if not lease.crash:
             return "innocent"
         if lease.on_trial and await self._died(lease.worker):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from rbee.contracts.events import AnyEvent
-from rbee.errors import Late, RbeeError, Unavailable
+from rbee.errors import RbeeError
 from rbee.queen.errands import Errand, Kind
 from rbee.queen.lease import Lease
 from rbee.queen.scheduler import Need, Why
@@ -190,16 +190,3 @@ class Line:
 def _watch(ticket: Ticket, errand: Errand) -> None:
     ticket.errand = errand
     errand.watch(ticket.number, ticket.report)
-
-
-def late(ticket: Ticket, why: Why, limit_s: float) -> RbeeError:
-    """What a ticket that has waited too long is told."""
-    model, limit = ticket.need.model[:80], f"{limit_s:.0f} s"
-    if why == "busy":
-        return Late(f"No slot for {model!r} came free within {limit}.", hint="start more workers")
-    if why == "silent":
-        return Unavailable(
-            f"A worker for {model!r} was started, but sends no heartbeat for {limit}.",
-            hint="is it started with the right --queen? rbee worker list shows its log",
-        )
-    return Late(f"No worker for {model!r} was ready within {limit}.")

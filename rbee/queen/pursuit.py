@@ -125,9 +125,9 @@ class _Chase:
                 writing = relay.attach(worker) if attach else relay.run(worker, self._left_ms())
                 return await self._unless_unwanted(writing, lease)
             except WorkerGone as exc:
-                self.of.dispatch.broke(lease, exc.message, crash=relay.reached)
+                self.of.dispatch.leases.broke(lease, exc.message, crash=relay.reached)
             except Overloaded:
-                self.of.dispatch.declined(lease)
+                self.of.dispatch.leases.declined(lease)
         return None
 
     async def _unless_unwanted(self, writing: Awaitable[Done], lease: Lease) -> Done:
@@ -157,7 +157,7 @@ class _Chase:
 
     async def _verdict(self, ended: Lease) -> Verdict:
         """A worker that was lost before it had the request did not die of it."""
-        return await self.of.dispatch.verdict(ended) if self.relay.reached else "innocent"
+        return await self.of.dispatch.leases.verdict(ended) if self.relay.reached else "innocent"
 
     def _tell_moved(self, ended: Lease) -> None:
         self.relay.migrations += 1

@@ -70,7 +70,7 @@ class Questions:
                 except RbeeError as exc:
                     if not broke(exc) or isinstance(exc, Late):  # slow is not gone
                         raise
-                    self._dispatch.broke(lease)
+                    self._dispatch.leases.broke(lease)
                     if attempt == ATTEMPTS:
                         raise gone(worker, exc.message) from exc
         raise AssertionError("the last attempt returns or raises")

@@ -46,9 +46,9 @@ class Asker:
                     await self.end.wait()
                 self.freed = lease.scope.cancelled_caught
                 if self.breaks:
-                    dispatch.broke(lease)
+                    dispatch.leases.broke(lease)
                 if lease.lost:
-                    self.verdict = await dispatch.verdict(lease)
+                    self.verdict = await dispatch.leases.verdict(lease)
         except RbeeError as exc:
             self.error = exc
 
@@ -237,7 +237,7 @@ def test_a_busy_worker_is_not_asked_again_before_it_is_heard() -> None:
         await world.beat("a")
         asker = await world.ask()
         assert asker.lease is not None
-        world.dispatch.declined(asker.lease)
+        world.dispatch.leases.declined(asker.lease)
         await world.finish(asker)
         waiting = await world.ask()
         assert waiting.where == "" and asker.verdict is None

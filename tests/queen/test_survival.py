@@ -113,7 +113,7 @@ class Request:
                 if await self._work(lease):
                     attempts.over(world.now)
                     return
-                verdict = await world.dispatch.verdict(lease)
+                verdict = await world.dispatch.leases.verdict(lease)
                 if verdict == "poison":
                     self._check_conviction(lease)
                 self.lease = None
@@ -133,7 +133,7 @@ class Request:
             await self.fate.wait()
         self.lost_at = world.now
         if self.broke:
-            world.dispatch.broke(lease)
+            world.dispatch.leases.broke(lease)
         if lease.lost:
             world.failed[lease.seat] = world.now
         return not lease.lost
@@ -308,7 +308,7 @@ class World:
     def check_end(self) -> None:
         view = self.dispatch.view()
         assert (view.waiting, view.leased, view.done) == (0, 0, view.arrived)
-        leasing = self.dispatch._leases
+        leasing = self.dispatch.leases
         assert not leasing._leases.trials and not leasing._leases._held and not leasing.counts
         assert not any(o.trying is not None for o in leasing._breakers._open.values())
         for request in self.requests:
