@@ -111,13 +111,24 @@ class Http:
     ) -> Answering:
         """Send a request and wait for the head of its answer, whatever it says. What is wrong with
         it is told by what is raised: `ServerGone` (nothing was sent), `Upstream`, `Late`."""
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
+        call = self._sent(method, url, body, limit, headers)
+        return Answering(url, await _translated(url, asyncio.wait_for(call, head_s)))
+
+    def _sent(
+        self,
+        method: str,
+        url: str,
+        body: Any,
+        limit: aiohttp.ClientTimeout,
+        headers: Mapping[str, str] | None,
+    ) -> Any:
+        """The call to be awaited."""
         if self._session is None:
             raise RuntimeError("Http is used as an async context manager")
         data = None if body is None else codec.encode(body)
         extra = {**(_JSON if data is not None else {}), **(headers or {})}
-        limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
-        call = self._session.request(method, url, data=data, headers=extra, timeout=limit)
-        return Answering(url, await _translated(url, asyncio.wait_for(call, head_s)))
+        return self._session.request(method, url, data=data, headers=extra, timeout=limit)
 
     @asynccontextmanager
     async def _request(
@@ -128,12 +139,7 @@ class Http:
         limit: aiohttp.ClientTimeout,
         headers: Mapping[str, str] | None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        if self._session is None:
-            raise RuntimeError("Http is used as an async context manager")
-        data = None if body is None else codec.encode(body)
-        extra = {**(_JSON if data is not None else {}), **(headers or {})}
-        call = self._session.request(method, url, data=data, headers=extra, timeout=limit)
-        response = await _translated(url, call)
+        response = await _translated(url, self._sent(method, url, body, limit, headers))
         try:
             yield response
         finally:

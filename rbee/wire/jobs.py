@@ -87,6 +87,11 @@ class Job:
         self.scope.cancel()
 
     @property
+    def refused(self) -> bool:
+        """It failed before it had said anything."""
+        return self.ended is not None and isinstance(self.log.last, Failed) and self.log.total == 1
+
+    @property
     def error(self) -> RbeeError | None:
         last = self.log.last
         return from_failed(last) if isinstance(last, Failed) else None
@@ -166,8 +171,11 @@ class Jobs:
         job.readers += 1
 
     def release(self, job: Job) -> None:
-        """A reader left. The last one takes an attached job with it."""
+        """A reader left. The last one takes an attached job with it; one that was refused, and said
+        nothing else, is not kept, so that a flood pushes no answer out."""
         job.readers -= 1
+        if job.readers == 0 and not job.detached and job.refused:
+            self._jobs.pop(job.id, None)
         if job.readers == 0 and not job.detached and job.state == "running":
             job.leavings += 1
             if job.grace_s:
