@@ -5,6 +5,8 @@
 2. A life is a process: a child of ours, or at first one that an earlier life of the hive started.
 3. A drain is a life with a deadline; ending one now is SIGTERM and SIGINT, which says twice what
    SIGTERM alone says once (`rbee.wire.server`).
+
+It is long because it is one state machine: whatever moves it shares all of its state.
 """
 
 from __future__ import annotations

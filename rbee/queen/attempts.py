@@ -66,11 +66,11 @@ class Attempts:
             raise self._gone(lease, "Too many requests are being asked again already.")
         return pause_s(self._losses, chance)
 
-    def declined(self, now: float, chance: float) -> float:
+    def declined(self, begun: bool, now: float, chance: float) -> float:
         """The worker had no room; returns how long to wait before another is asked. Raises
-        `Overloaded` when too much is asked again already."""
+        `Overloaded` when too much is asked again already, and this had not begun."""
         self._pauses += 1
-        if not self._budget.may_retry(now):
+        if not begun and not self._budget.may_retry(now):
             raise Overloaded("All workers for this model are busy.", retry_after_s=5.0)
         return pause_s(self._pauses, chance)
 

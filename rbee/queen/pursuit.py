@@ -3,8 +3,9 @@
 1. An answer that was begun goes on elsewhere. While nobody can go on with it (its hive is being
    started again, its model loaded) it waits for `patience_s`.
 2. One that had not said anything fails with what the dispatch says.
-3. When the client leaves, the worker is told so; when this queen ends, it is not: the next one will
-   attach to what it writes.
+3. When the client leaves, the worker is told so. When this queen ends it is not: the next one will
+   attach to what it writes. Nor when another queen had asked for the answer, and may be reading it,
+   unless its cancelling was asked for.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rbee.contracts.chat import ImagePart
 from rbee.contracts.events import Done, Moved
 from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
-from rbee.errors import BadRequest, Overloaded, RbeeError, WorkerGone
+from rbee.errors import BadRequest, Draining, Overloaded, RbeeError, WorkerGone
 from rbee.queen.attempts import Attempts
 from rbee.queen.budget import Budget, pause_s
 from rbee.queen.dispatch import Dispatch
@@ -58,7 +59,9 @@ class Pursuit:
         already. Raises what the request itself has deserved, and the last loss when it is given up.
         """
         attempts = Attempts(infer, self._quarantine, self._budget, time.monotonic())
-        return await _Chase(self, relay, infer, job, ends, attempts).run(writing)
+        return await _Chase(self, relay, infer, job, ends, attempts, own=writing is None).run(
+            writing
+        )
 
 
 @dataclass(eq=False)
@@ -71,6 +74,8 @@ class _Chase:
     job: Job
     ends: float | None
     attempts: Attempts
+    own: bool
+    """Asked for here, and by nobody before."""
 
     async def run(self, writing: WorkerBeat | None) -> Done:
         while True:
@@ -126,7 +131,7 @@ class _Chase:
                 return await self._unless_unwanted(writing, lease)
             except WorkerGone as exc:
                 self.of.dispatch.leases.broke(lease, exc.message, crash=relay.reached)
-            except Overloaded:
+            except (Overloaded, Draining):
                 self.of.dispatch.leases.declined(lease)
         return None
 
@@ -135,7 +140,8 @@ class _Chase:
         try:
             return await writing
         except anyio.get_cancelled_exc_class():
-            if not lease.lost and not self.of.leaving:
+            unwanted = self.own or self.job.revoked
+            if unwanted and not lease.lost and not self.of.leaving:
                 await self.relay.cancel(lease.worker)
             raise
 
@@ -143,7 +149,7 @@ class _Chase:
         """Return when the next attempt may be made. Raises when there shall be none."""
         begun, chance = self.relay.begun, random.random()
         if ended.declined:
-            pause = self.attempts.declined(time.monotonic(), chance)
+            pause = self.attempts.declined(begun, time.monotonic(), chance)
         else:
             verdict = await self._verdict(ended)
             if verdict == "poison":

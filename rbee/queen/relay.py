@@ -10,6 +10,7 @@ leased worker.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,9 +21,18 @@ from rbee.contracts.events import AnyEvent, Done, Failed, Prompt, Token
 from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import Begun, Generate, Resume, WorkerEvent, Written
-from rbee.errors import Late, RbeeError, Unavailable, Upstream, WorkerGone
+from rbee.errors import (
+    Draining,
+    Gone,
+    Late,
+    NotFound,
+    RbeeError,
+    Unavailable,
+    Upstream,
+    WorkerGone,
+)
 from rbee.wire.eventlog import EventLog
-from rbee.wire.http import Http
+from rbee.wire.http import CONNECT_S, Http
 from rbee.wire.problems import from_failed
 
 DEADLINE_SLACK_MS = 500
@@ -53,7 +63,7 @@ class Relay:
         grace_s: float = 0.0,
     ) -> None:
         self._http = http
-        self._infer = infer
+        self._infer = _seeded(infer)
         self._job_id = job_id
         self._emit = emit
         self._read = log
@@ -126,9 +136,9 @@ class Relay:
             try:
                 last = await self._pass_on(method, url, body)
             except RbeeError as exc:
-                if not broke(exc):
+                if isinstance(exc, Draining) or not (broke(exc) or _lacks_it(exc, method)):
                     raise
-                if not self._may_be_there(exc, before, method):
+                if not self._may_be_there(exc, before):
                     raise gone(worker, exc.message) from exc
                 method, url, body = "GET", self._place(worker), None
                 continue
@@ -139,13 +149,13 @@ class Relay:
             last.migrations = self.migrations
             return last
 
-    def _may_be_there(self, exc: RbeeError, before: int, method: str) -> bool:
+    def _may_be_there(self, exc: RbeeError, before: int) -> bool:
         """Whether only the connection broke: something came over it, and the server answers."""
         cut = isinstance(exc, Upstream) and not isinstance(exc, WorkerGone)
         return bool(self._grace_s) and cut and self.tokens > before
 
     async def _pass_on(self, method: str, url: str, body: Any) -> Done | Failed | None:
-        waiting = REATTACH_S if method == "GET" else 5.0
+        waiting = REATTACH_S if method == "GET" else CONNECT_S
         async with self._http.events(
             method,
             url,
@@ -234,12 +244,24 @@ class Relay:
         return f"{worker.url}/v1/answers/{self._job_id}/stream?from={number}"
 
 
+def _seeded(infer: Infer) -> Infer:
+    """With a seed in any case: whoever goes on draws as the first worker would have."""
+    if infer.seed is not None:
+        return infer
+    return msgspec.structs.replace(infer, seed=secrets.randbits(63))
+
+
 async def cancel(http: Http, worker: WorkerBeat, job_id: str) -> None:
     """Tell a worker that an answer is not wanted any more; one that is gone need not be told."""
     try:
         await http.call("DELETE", f"{worker.url}/v1/answers/{job_id}", dict[str, Any])
     except RbeeError:
         return  # its grace ends it
+
+
+def _lacks_it(exc: RbeeError, method: str) -> bool:
+    """A worker that was attached to has no such answer, or not all of it: another life of it."""
+    return method == "GET" and isinstance(exc, NotFound | Gone)
 
 
 def broke(exc: RbeeError) -> bool:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import anyio
@@ -81,11 +82,17 @@ class Guard:
     """Refuses before routing; `hosts` from `known_hosts`."""
 
     def __init__(
-        self, app: ASGIApp, hosts: frozenset[str], max_body_bytes: int = MAX_BODY_BYTES
+        self,
+        app: ASGIApp,
+        hosts: frozenset[str],
+        max_body_bytes: int = MAX_BODY_BYTES,
+        wider: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
+        """`wider`: paths whose bodies may be larger by so many bytes."""
         self._app = app
         self._hosts = hosts
         self._max = max_body_bytes
+        self._wider = wider
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -95,13 +102,14 @@ class Guard:
         try:
             _check_size(scope["headers"])
             self._check_names(scope["method"], headers)
-            self._check_body(scope["method"], headers)
+            limit = self._max + self._wider.get(scope["path"], 0)
+            _check_body(scope["method"], headers, limit)
         except RbeeError as exc:
             await _drain(receive)
             await error_reply(exc)(scope, receive, send)
         else:
             scope[DIRECT] = send
-            await self._app(scope, self._counted(receive), send)
+            await self._app(scope, _counted(receive, limit), send)
 
     def _check_names(self, method: str, headers: dict[bytes, bytes]) -> None:
         host = headers.get(b"host", b"").decode("latin-1")
@@ -116,39 +124,42 @@ class Guard:
         if _address_in(origin) != host.strip().lower():
             raise Forbidden(f"A page of {origin[:80].decode('latin-1')!r} may not write here.")
 
-    def _check_body(self, method: str, headers: dict[bytes, bytes]) -> None:
-        length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > self._max:
-            raise self._too_large()
-        if method not in _WRITES or (length in (b"", b"0") and b"transfer-encoding" not in headers):
-            return
-        media = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if media != b"application/json":
-            raise WrongMedia(
-                f"The body is declared as {media[:60].decode('latin-1')!r}, not as JSON.",
-                hint="send the header content-type: application/json",
-            )
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"The body is larger than {self._max} bytes.")
+def _check_body(method: str, headers: dict[bytes, bytes], limit: int) -> None:
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length) > limit:
+        raise _too_large(limit)
+    if method not in _WRITES or (length in (b"", b"0") and b"transfer-encoding" not in headers):
+        return
+    media = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if media != b"application/json":
+        raise WrongMedia(
+            f"The body is declared as {media[:60].decode('latin-1')!r}, not as JSON.",
+            hint="send the header content-type: application/json",
+        )
 
-    def _counted(self, receive: Receive) -> Receive:
-        seen, more = 0, True
 
-        async def counted() -> Message:
-            nonlocal seen, more
-            message: Message = {"type": "http.disconnect"}
-            with anyio.move_on_after(SILENCE_S if more else None):
-                message = await receive()
-            more = bool(message.get("more_body"))
-            seen += len(message.get("body", b""))
-            if seen > self._max:
-                if more:
-                    await _drain(receive)
-                raise self._too_large()
-            return message
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {limit} bytes.")
 
-        return counted
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    seen, more = 0, True
+
+    async def counted() -> Message:
+        nonlocal seen, more
+        message: Message = {"type": "http.disconnect"}
+        with anyio.move_on_after(SILENCE_S if more else None):
+            message = await receive()
+        more = bool(message.get("more_body"))
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            if more:
+                await _drain(receive)
+            raise _too_large(limit)
+        return message
+
+    return counted
 
 
 async def _drain(receive: Receive) -> None:

@@ -138,6 +138,7 @@ class JobRoutes:
 
     async def cancel(self, request: Request) -> Response:
         job = await self._job(request)
+        job.revoked = True
         job.cancel()
         with anyio.move_on_after(CANCEL_S):
             await job.finished.wait()

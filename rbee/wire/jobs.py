@@ -68,6 +68,8 @@ class Job:
         self.answer: Any = None
         self.migrations = 0
         """How often another worker had to go on with it."""
+        self.revoked = False
+        """Somebody asked for its end; else it may end for want of readers."""
         self.state: JobState = "running"
         self.started = time.monotonic()
         self.ended: float | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -38,14 +39,16 @@ def application(
     ready: Callable[[], bool],
     metrics: CollectorRegistry,
     max_body_bytes: int,
+    wider: Mapping[str, int] = MappingProxyType({}),
 ) -> ASGIApp:
-    """The role's app: its endpoints and the common ones, behind the guard."""
+    """The role's app: its endpoints and the common ones, behind the guard. `wider`: paths whose
+    bodies may be larger by so many bytes."""
     common = _Common(role, own_id, ready, metrics)
     app = Starlette(
         routes=routes([*endpoints, *common.endpoints()], f"rbee {role}"),
         exception_handlers=HANDLERS,
     )
-    return Guard(app, hosts, max_body_bytes)
+    return Guard(app, hosts, max_body_bytes, wider)
 
 
 class _Common:

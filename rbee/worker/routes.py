@@ -40,6 +40,11 @@ from rbee.wire.stream import KEEP_ALIVE_S, EventStream
 from rbee.worker.service import Service
 from rbee.worker.ticket import Ticket, whole
 
+ANSWERS = "/v1/answers"
+RESUME_BYTES = 64 * 1024 * 1024
+"""What an answer has said so far may take beside its request: the ids of its prompt, and every
+event of a full log, with its log probabilities."""
+
 
 class Routes:
     """The handlers; they own nothing."""
@@ -53,7 +58,7 @@ class Routes:
             Endpoint("POST", "/v1/infer", self.infer, "Generate", Infer, InferAnswer),
             Endpoint(
                 "POST",
-                "/v1/answers",
+                ANSWERS,
                 self.answer,
                 "Generate for a queen",
                 Generate,
@@ -203,4 +208,5 @@ def build(
         ready=ready,
         metrics=metrics,
         max_body_bytes=max_body_bytes,
+        wider={ANSWERS: RESUME_BYTES},
     )

@@ -2,8 +2,9 @@
 
 It speaks the worker's HTTP API and sends real heartbeats. By flag it is slow (`--gap_s`), dies in
 the middle of an answer (`--die_after N` tokens), never answers (`--deaf 1`), has no room
-(`--full 1`), or dies of the word `poison` when it comes to say it. It goes on with what another
-began, and lets queens attach to what it says; an answer that nobody reads it says to its end.
+(`--full 1`), has no answer to attach to (`--forgets 1`), or dies of the word `poison` when it comes
+to say it. `--port` and `--advertise URL` put something between it and the queen. It goes on with
+what another began, and lets queens attach to what it says; an answer that nobody reads it says to its end.
 A prompt that begins with `fail:` is answered with a token and a `failed` event, `long:` with a 400,
 a schema for which it is `form:` with one that names it, an empty text to embed with another,
 `call:` with a tool call, `think:` with its second word as a thought. `--ranks 1` makes it a ranker:
@@ -72,7 +73,9 @@ class StubWorker:
         self.queen = flags.get("queen", "")
         self.busy = 0
         self.answered = 0
-        self.url = ""
+        self.port = int(flags.get("port", "0"))
+        self.url = flags.get("advertise", "")
+        self.forgets = flags.get("forgets") == "1"
         self.poke: Callable[[], None] = lambda: None
 
     def beat(self, incarnation: str, seq: int, state: str = "ready") -> WorkerBeat:
@@ -127,6 +130,8 @@ class StubWorker:
         return Begun(worker_id=self.id, sha256=SHA, prompt_ids=ids, first=first)
 
     async def attach(self, request: Request) -> Response:
+        if self.forgets:
+            raise JobNotFound("not here")
         asked, log, _ = self._held(request)
         first = int(request.query_params.get("from", log.first))
         return EventStream(log, first, prelude=self._prelude(asked, first))
@@ -237,7 +242,10 @@ class StubWorker:
         return reply(Text(self.model, "".join(map(chr, asked.tokens))))
 
     async def state(self, request: Request) -> Response:
-        return reply({"busy": self.busy, "answered": self.answered, "moved": self.moved})
+        seeds = [asked.infer.seed for asked, _, _ in self.answers.values()]
+        return reply(
+            {"busy": self.busy, "answered": self.answered, "moved": self.moved, "seeds": seeds}
+        )
 
     def app(self) -> Starlette:
         posts = {
@@ -259,8 +267,8 @@ class StubWorker:
         return Starlette(routes=routes, exception_handlers=HANDLERS)
 
     async def run(self) -> None:
-        made = server.listen("127.0.0.1", 0)
-        self.url = server.url_of(made)
+        made = server.listen("127.0.0.1", self.port)
+        self.url = self.url or server.url_of(made)
         async with Http() as http, anyio.create_task_group() as group:
             self._group = group
             beater = Beater(http, self.queen, lambda seq: self.beat(beater.incarnation, seq))

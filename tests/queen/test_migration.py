@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rbee.client.sync import Client
 from rbee.contracts.events import Done, Token
 from tests.http import Answer, ask, listening
+from tests.processes import Started
+from tests.proxy import Fault, Proxy, proxied
 from tests.queen.conftest import queen, status, stub, until
+from tests.system.stack import free_ports
 
 TEXT = " ".join(f"w{number}" for number in range(12))
 INFER: dict[str, Any] = {"operation": "infer", "model": "bee", "prompt": TEXT}
@@ -210,3 +214,80 @@ def test_an_answer_that_outlasts_its_queens_drain_goes_on_with_the_next_one() ->
                     assert first.stop() == 0
                     later.enter_context(queen(port=port, settle_s=5))
         assert isinstance(event, Done) and "".join(said) == TEXT
+
+
+@contextmanager
+def behind_a_link(of: str, fault: Fault, **flags: object) -> Iterator[tuple[Proxy, Started]]:
+    """A stub worker that the queen reaches over a link that breaks."""
+    [port] = free_ports(1)
+    with (
+        proxied(f"http://127.0.0.1:{port}", fault=fault) as link,
+        stub(of, port=port, advertise=link.url, **flags) as worker,
+    ):
+        yield link, worker
+
+
+def test_a_link_that_breaks_is_made_again_and_nothing_is_computed_anew() -> None:
+    with queen() as q, behind_a_link(q.url, Fault("cut", 1_000), gap_s=0.05) as (link, worker):
+        answer = ask("POST", f"{q.url}/v1/jobs", INFER)
+        assert said(answer) == TEXT and answer.events[-1]["migrations"] == 0
+        assert link.faults == 1
+        assert ask("GET", f"{worker.url}/state").json()["moved"] == 0
+
+
+def test_a_worker_that_knows_nothing_of_the_answer_any_more_is_left() -> None:
+    with queen() as q, behind_a_link(q.url, Fault("cut", 1_000), id="a", gap_s=0.05, forgets=1):
+        answers: list[Answer] = []
+        asking = threading.Thread(
+            target=lambda: answers.append(ask("POST", f"{q.url}/v1/jobs", INFER))
+        )
+        asking.start()
+        until(lambda: status(q.url)["queue"]["leased"] == 1)
+        with stub(q.url, id="b"):
+            asking.join(15)
+        assert said(answers[0]) == TEXT
+        assert (answers[0].events[-1]["worker_id"], answers[0].events[-1]["migrations"]) == ("b", 1)
+
+
+def test_whoever_goes_on_draws_with_the_same_seed() -> None:
+    with queen() as q, stub(q.url, id="a", gap_s=0.05) as a, stub(q.url, id="b", gap_s=0.05) as b:
+        answers: list[Answer] = []
+        asking = threading.Thread(
+            target=lambda: answers.append(ask("POST", f"{q.url}/v1/jobs", INFER))
+        )
+        asking.start()
+        until(lambda: any(ask("GET", f"{w.url}/state").json()["seeds"] for w in (a, b)))
+        first, second = (a, b) if ask("GET", f"{a.url}/state").json()["seeds"] else (b, a)
+        [seed] = ask("GET", f"{first.url}/state").json()["seeds"]
+        first.kill()
+        asking.join(15)
+        assert said(answers[0]) == TEXT
+        assert ask("GET", f"{second.url}/state").json()["seeds"] == [seed] and seed is not None
+
+
+@contextmanager
+def read_by_two_queens() -> Iterator[tuple[str, str, Iterator[Any]]]:
+    """A worker of the first that the second has heard of; the job there, the stream here."""
+    usual = queen(beat_s=5, orphan_grace_s=0.3)
+    with queen() as one, usual as two, stub(one.url, gap_s=0.15) as worker:
+        beat = status(one.url)["workers"][0]["worker"]
+        own = {"X-Rbee-Job-Id": JOB}
+        with listening("POST", f"{one.url}/v1/jobs", INFER, own) as (_, events):
+            next(events)
+            told = {**beat, "from": "worker", "jobs": [JOB], "url": worker.url}
+            assert ask("POST", f"{two.url}/v1/heartbeats", told).status == 200
+            yield f"{two.url}/v1/jobs/{JOB}", worker.url, events
+
+
+def test_a_reader_who_leaves_a_second_queen_takes_nothing_from_the_first_ones() -> None:
+    with read_by_two_queens() as (place, _, events):
+        with listening("GET", f"{place}/stream") as (_, others):
+            next(others)
+        until(lambda: ask("GET", place).json()["state"] == "cancelled")
+        assert [event for _, event in events][-1]["type"] == "done"
+
+
+def test_a_second_queen_can_be_asked_to_cancel_what_she_never_heard_of() -> None:
+    with read_by_two_queens() as (place, worker, _):
+        assert ask("DELETE", place).json()["state"] == "cancelled"
+        until(lambda: ask("GET", f"{worker}/state").json()["busy"] == 0, 1.2)

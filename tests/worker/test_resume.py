@@ -154,3 +154,22 @@ def test_an_answer_that_ends_behind_its_last_word_only_says_so(bee_worker: Start
     rest = resumed(bee_worker.url, form, whole[:-1])
     assert list(map(plain, rest)) == list(map(plain, whole))
     assert rest[-1]["finish_reason"] == "length"
+
+
+def test_what_was_said_may_be_larger_than_any_request(bee_worker: Started) -> None:
+    """The log of a long answer with its scores is; a request of that size is refused."""
+    score = {"token_id": 1, "text": "x" * 900, "logprob": -1.0}
+    said = [
+        {"type": "token", "index": n, "text": "x", "token_ids": [100], "logprobs": [score]}
+        for n in range(10_000)
+    ]
+    events = [{**event, "choice": 1} for event in said]  # of a choice that is complete
+    body = {
+        "job_id": "job",
+        "infer": request("Hello", n=2, max_tokens=3),
+        "resume": {"written": [{}, {"finish": "length"}], "events": events},
+    }
+    found = ask("POST", f"{bee_worker.url}/v1/answers", body)
+    assert found.status == 200 and found.events[-1]["type"] == "done"
+    plain = ask("POST", f"{bee_worker.url}/v1/infer", request("x" * 9_000_000))
+    assert plain.status == 413
