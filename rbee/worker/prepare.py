@@ -142,6 +142,10 @@ class LoadedModel:
     def tokenize(self, request: Tokenize) -> list[int]:
         if (request.text is None) == (request.messages is None):
             raise Invalid("Give either text or messages.", path="$.text")
+        if request.text is not None and request.tools is not None:
+            raise Invalid("Tools belong to messages: a text has none.", path="$.tools")
+        if request.messages is not None and not request.add_special:
+            raise Invalid("A chat's template says what stands at its start.", path="$.add_special")
         if request.messages is not None:
             return self._prompter.shown_ids(request.messages, request.tools)
         return self.vocabulary.tokenize(request.text or "", add_special=request.add_special)

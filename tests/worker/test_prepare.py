@@ -285,6 +285,21 @@ def test_tokenize_wants_text_or_messages(model: LoadedModel, fields: dict[str, A
         model.tokenize(Tokenize(model="echo", **fields))
 
 
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"text": "a", "tools": [Tool(FunctionSpec("f"))]}, "$.tools"),
+        ({"messages": [Message("user", "a")], "add_special": False}, "$.add_special"),
+    ],
+)
+def test_tokenize_drops_nothing_in_silence(
+    model: LoadedModel, fields: dict[str, Any], path: str
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        model.tokenize(Tokenize(**fields))
+    assert caught.value.path == path
+
+
 def test_detokenize_refuses_ids_outside_the_vocabulary(model: LoadedModel) -> None:
     assert model.detokenize([72, 105, 256]) == "Hi"
     with pytest.raises(Invalid, match="513") as caught:
