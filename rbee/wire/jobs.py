@@ -5,7 +5,7 @@
 2. A job asked for plainly belongs to its readers: when the last one leaves it is cancelled, after
    the grace that its client asked for. One asked for with `Prefer: respond-async` runs on.
 3. Finished jobs are kept for a while (`keep_s`, at most `keep`, and `KEPT_WEIGHT` of events), so
-   that they can be attached to.
+   that they can be attached to. Those that were refused go first: a flood pushes no answer out.
 
 States: running -> done | failed | cancelled. Nothing leaves an end state.
 """
@@ -173,11 +173,8 @@ class Jobs:
         job.readers += 1
 
     def release(self, job: Job) -> None:
-        """A reader left. The last one takes an attached job with it; one that was refused, and said
-        nothing else, is not kept, so that a flood pushes no answer out."""
+        """A reader left. The last one takes an attached job with it."""
         job.readers -= 1
-        if job.readers == 0 and not job.detached and job.refused:
-            self._jobs.pop(job.id, None)
         if job.readers == 0 and not job.detached and job.state == "running":
             job.leavings += 1
             if job.grace_s:
@@ -235,9 +232,10 @@ class Jobs:
     def _forget_old(self, now: float) -> None:
         over = len(self._jobs) - self.running - self._keep
         heavy = sum(job.weight for job in self._jobs.values()) - self._bearable()
-        for job in list(self._jobs.values()):
+        idle = [j for j in self._jobs.values() if j.ended is not None and j.readers == 0]
+        for job in sorted(idle, key=lambda j: not j.refused):
             old = job.ended is not None and now - job.ended > self._keep_s
-            if job.ended is not None and job.readers == 0 and (old or over > 0 or heavy > 0):
+            if old or over > 0 or heavy > 0:
                 del self._jobs[job.id]
                 over, heavy = over - 1, heavy - job.weight
 

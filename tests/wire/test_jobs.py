@@ -237,7 +237,7 @@ async def test_a_refusal_is_an_http_error(headers: dict[str, str]) -> None:
         assert status == 404
         assert body["error"]["code"] == "model_not_found"
         assert body["error"]["hint"] == "fetch it" and body["error"]["param"] == "model"
-        assert server.jobs.all() == [], "a flood of refusals pushes no answer out"
+        assert server.only().state == "failed" and server.only().readers == 0
 
 
 async def test_a_refusal_after_an_event_is_the_streams_end() -> None:
@@ -257,7 +257,7 @@ async def test_a_crash_inside_the_work_fails_the_job_alone(headers: dict[str, st
         assert (status, body["error"]["code"]) == (500, "internal_error")
         assert "LookupError" in body["error"]["message"]
         assert "secret" not in body["error"]["message"]
-        assert server.jobs.all() == []
+        assert server.only().state == "failed"
         server.works.go.set()
         assert (await server.post("hold"))[0] == 200  # the server lives on
 
@@ -435,6 +435,17 @@ async def test_closing_ends_what_runs_saying_why_and_accepts_nothing_more() -> N
         status, body = await server.post("silent")
         assert (status, body["error"]["code"]) == (503, "draining")
         assert body["error"]["retry_after_s"] == 2.0
+
+
+async def test_a_flood_of_refusals_pushes_no_answer_out() -> None:
+    async with small_server(keep=3) as server:
+        server.works.go.set()
+        assert (await server.post("hold"))[0] == 200
+        [answer] = server.jobs.all()
+        for _ in range(5):
+            assert (await server.post("refuse"))[0] == 404
+        kept = server.jobs.all()
+        assert len(kept) == 3 and answer in kept
 
 
 async def test_what_finished_jobs_keep_is_bounded_by_their_events(
