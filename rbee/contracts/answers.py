@@ -131,9 +131,9 @@ class ProblemReply(Struct):
 
 
 class Health(Struct):
-    """`GET /health` and `GET /ready`."""
+    """`GET /health` and `GET /ready`. A server that is heard at all has started."""
 
-    status: Literal["ok", "starting", "stopping", "alone"]
+    status: Literal["ok", "draining"]
     role: Literal["queen", "hive", "worker"]
     id: str
     version: str

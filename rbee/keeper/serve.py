@@ -167,7 +167,8 @@ def _only(given: dict[str, Any], known: frozenset[str], whose: str) -> None:
 
 
 def _port_in_env(role: str) -> int | None:
-    url = os.environ.get(URL_ENV[role], "")
+    """Of the first address, where there are several: it is this machine's."""
+    url = os.environ.get(URL_ENV[role], "").partition(",")[0].strip()
     try:
         return urlsplit(url).port
     except ValueError as exc:

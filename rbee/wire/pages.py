@@ -74,7 +74,7 @@ class _Common:
 
     async def ready(self, request: Request) -> Response:
         ready = self._ready()
-        state: Literal["ok", "starting"] = "ok" if ready else "starting"
+        state: Literal["ok", "draining"] = "ok" if ready else "draining"
         return reply(Health(state, self._role, self._id, __version__), 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:

@@ -80,6 +80,11 @@ def test_without_a_role_ports_come_from_the_addresses(monkeypatch: pytest.Monkey
     assert "port" not in asked("--role", "queen").flags("queen")
 
 
+def test_of_several_queens_addresses_the_first_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RBEE_QUEEN_URL", "http://127.0.0.1:7001, http://10.0.0.2:7833")
+    assert asked().flags("queen")["port"] == 7001
+
+
 def test_a_settings_file_belongs_to_one_role(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

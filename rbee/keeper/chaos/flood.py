@@ -2,6 +2,8 @@
 
 First as many clients ask as there are slots, one request after the other: that is the peak. Then
 requests come ten times as fast as they could be answered, whether or not the ones before them were.
+Answers take some seconds, as a model's do: what asking and refusing cost is then small beside them,
+though clients, queen and workers share the machine.
 """
 
 from __future__ import annotations
@@ -19,13 +21,16 @@ from rbee.keeper.chaos.plan import Scenario
 from rbee.keeper.chaos.rounds import Stage
 
 TIMES = 10
-PEAK_S, FLOOD_S = 6.0, 12.0
+PEAK_S = FLOOD_S = 12.0
+APART_S = 0.06
+"""Between the first requests of the peak; in the flood they come about as far apart."""
 EARLY = 1 / 3
 """Memory is looked at after this part of the flood, and at its end."""
 MOST = 5_000
 """Requests of one flood at most."""
 REFUSED = "overloaded"
-ASK = Ask("flood", "chat", CHAT)
+TOKENS = 960
+ASK = Ask("flood", "chat", {**CHAT, "max_tokens": TOKENS})
 
 
 async def flood(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: Outcome) -> None:
@@ -33,24 +38,25 @@ async def flood(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: Ou
     outcome.flood = flood = Flood()
     for _ in range(n):
         peak = await _as_many_as_fit(stage, scenario.shape.slots * len(stage.fleet.hives))
-        flood.peak = max(flood.peak, rate_of(peak, PEAK_S))
+        tokens_s = rate_of(peak)
+        flood.peak = max(flood.peak, tokens_s)
         outcome.strikes.append(Strike("a flood", time.monotonic()))
-        ended = sum(1 for one in peak if one.ended - peak[0].began < PEAK_S)
-        heard = await _flooded(stage, TIMES * ended / PEAK_S, outcome)
+        heard = await _flooded(stage, TIMES * tokens_s / TOKENS, outcome)
         accepted = [one for one in heard if one.code != REFUSED]
         refusals = [one for one in heard if one.code == REFUSED]
         outcome.heard += accepted
-        flood.goodput = rate_of([one for one in accepted if not one.code], FLOOD_S)
+        flood.goodput = rate_of([one for one in accepted if not one.code])
         flood.refused_s += [one.answered - one.began for one in refusals]
         flood.without_when += sum(1 for one in refusals if not one.retry_after)
 
 
-def rate_of(heard: Sequence[Heard], seconds: float) -> float:
-    """Tokens a second, in so many since the first of them was asked for."""
+def rate_of(heard: Sequence[Heard]) -> float:
+    """Tokens a second, from the first question to the end of the last answer: whole answers, since
+    a long one's end costs more than its beginning."""
     if not heard:
         return 0.0
-    end = min(one.began for one in heard) + seconds
-    return sum(1 for one in heard for piece in one.pieces if piece.at < end) / seconds
+    took = max(one.ended for one in heard) - min(one.began for one in heard)
+    return TOKENS * len(heard) / took
 
 
 async def _as_many_as_fit(stage: Stage, clients: int) -> list[Heard]:
@@ -67,6 +73,7 @@ async def _as_many_as_fit(stage: Stage, clients: int) -> list[Heard]:
     async with anyio.create_task_group() as group:
         for _ in range(clients):
             group.start_soon(client)
+            await anyio.sleep(APART_S)
     return heard
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from rbee.config import HiveConfig, QueenConfig
 from rbee.errors import Late
 from rbee.keeper.chaos.fleet import Fleet
 from rbee.keeper.chaos.guardian import end_all, guarded
@@ -104,11 +103,11 @@ class Throwaway(Fleet):
         self.folder = folder
         kept = {k: v for k, v in os.environ.items() if not k.startswith("RBEE_")}
         queen_settings = {"queue_limit": str(shape.queue_limit), "drain_s": str(DRAIN_S)}
-        env = {**kept, **_settings(QueenConfig, queen_settings)}
+        env = {**kept, **_settings(queen_settings)}
         flags = ["--role", "queen", "--port", str(queen)]
         self.members = {QUEEN: Member(QUEEN, flags, folder / QUEEN, env)}
         for (name, port), workers in zip(hives.items(), ports[1::2], strict=True):
-            env = {**kept, **_settings(HiveConfig, {**HIVE_SETTINGS, "worker_port": str(workers)})}
+            env = {**kept, **_settings({**HIVE_SETTINGS, "worker_port": str(workers)})}
             flags = ["--role", "hive", "--id", name, "--port", str(port), "--queen", url]
             flags += ["--slots", str(shape.slots)]
             self.members[name] = Member(name, flags, folder / name, env)
@@ -133,12 +132,9 @@ class Throwaway(Fleet):
             member.kill()
 
 
-def _settings(
-    kind: type[HiveConfig] | type[QueenConfig], wanted: Mapping[str, str]
-) -> dict[str, str]:
-    """Settings as environment, those that this rbee has."""
-    known = kind.__struct_fields__
-    return {f"RBEE_{key.upper()}": value for key, value in wanted.items() if key in known}
+def _settings(wanted: Mapping[str, str]) -> dict[str, str]:
+    """Settings as environment."""
+    return {f"RBEE_{key.upper()}": value for key, value in wanted.items()}
 
 
 @asynccontextmanager
