@@ -63,9 +63,12 @@ def chaos(
 
 
 def _end_in_order() -> None:
-    """Whatever ends us ends us as Ctrl-C does: the throw-away fleet is ended first."""
+    """Whatever ends us ends us as Ctrl-C does: the throw-away fleet is ended first. A shell has its
+    background jobs ignore Ctrl-C; `nohup` has them ignore SIGHUP, and that is left so."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in ("SIGTERM", "SIGHUP"):
-        if number := getattr(signal, name, None):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
