@@ -1,4 +1,4 @@
-"""How a model is named, and which entry a name means. Pure; knows no disk and no hub.
+"""How a model is named, and which entry a name means; how a device is. Pure; knows no disk and no hub.
 
     bee                     the embedded model
     org/repo                any file of that repository (one is chosen, or the choice is asked for)
@@ -132,3 +132,8 @@ def unknown(name: str, known: Iterable[str]) -> ModelNotFound:
         hint="fetch one with: rbee model download org/repo:Q4_K_M",
         path="$.model",
     )
+
+
+def device_fits(device: str, wanted: str | None) -> bool:
+    """Whether `device` (such as `cuda:1`) is what `wanted` (`cuda`, `cuda:1`, None) allows."""
+    return wanted is None or device == wanted or device.startswith(wanted + ":")

@@ -7,8 +7,9 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from rbee import naming
 from rbee.contracts.fleet import ModelEntry, WorkerBeat, WorkerProcess
 from rbee.errors import RbeeError
+from rbee.naming import device_fits
 from rbee.queen.decisions import Assign, Need, Wait
-from rbee.queen.fleet import Fleet, Seat, device_fits, seat
+from rbee.queen.fleet import Fleet, Seat, seat
 
 Leased = Mapping[Seat, int]
 """Slots taken on each worker."""

@@ -106,8 +106,3 @@ class Fleet:
             return self.hives
         wanted = self.local if hive_id == LOCALHOST else {hive_id}
         return [hive for hive in self.hives if hive.id in wanted]
-
-
-def device_fits(device: str, wanted: str | None) -> bool:
-    """Whether `device` (such as `cuda:1`) is what `wanted` (`cuda`, `cuda:1`, None) allows."""
-    return wanted is None or device == wanted or device.startswith(wanted + ":")

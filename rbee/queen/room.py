@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rbee.config import context_of
 from rbee.contracts.fleet import HiveBeat, ModelEntry
-from rbee.queen.fleet import device_fits
+from rbee.naming import device_fits
 
 MIN_CONTEXT = 64
 _CLOSED = frozenset({"draining", "stopping", "stopped"})

@@ -39,9 +39,10 @@ from rbee.errors import (
     WorkerGone,
     WorkerNotFound,
 )
+from rbee.naming import device_fits
 from rbee.queen.decisions import Assign, Decision, Download, Need, Refuse, Spawn, Wait, Why
 from rbee.queen.fitting import Barred, Leased, among_workers, coming, late_for
-from rbee.queen.fleet import Fleet, device_fits
+from rbee.queen.fleet import Fleet
 from rbee.queen.refusals import (
     blind,
     draining,

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
-from rbee.errors import BadRequest, Invalid
+from rbee.errors import BadRequest, HiveNotFound, Invalid, NotFound, WorkerNotFound
+from rbee.naming import device_fits
 from rbee.worker.forced import has_form
 from rbee.worker.sight import pictures_in
+
+_ASK = "the queen knows all of them"
+
+
+def check_place(infer: Infer, own: WorkerBeat) -> None:
+    """That a request which came straight to this worker was not meant for another one. A queen
+    fulfils these wishes by her choice, and does not pass them on. Raises `NotFound` and its kind.
+    """
+    if infer.worker_id not in (None, own.id):
+        raise WorkerNotFound(f"This is worker {own.id!r}.", hint=_ASK, path="$.worker_id")
+    if infer.hive_id not in (None, own.hive_id):
+        whose = f"hive {own.hive_id!r}" if own.hive_id else "no hive"
+        raise HiveNotFound(f"This worker belongs to {whose}.", hint=_ASK, path="$.hive_id")
+    if not device_fits(own.device, infer.device):
+        raise NotFound(f"This worker runs on {own.device}.", hint=_ASK, path="$.device")
 
 
 def check(infer: Infer) -> None:

@@ -37,6 +37,7 @@ from rbee.wire.openapi import Endpoint
 from rbee.wire.pages import application
 from rbee.wire.replies import error_reply, reply
 from rbee.wire.stream import KEEP_ALIVE_S, EventStream
+from rbee.worker.refusals import check_place
 from rbee.worker.service import Service
 from rbee.worker.ticket import Ticket, whole
 
@@ -101,6 +102,7 @@ class Routes:
 
     async def infer(self, request: Request) -> Response:
         infer: Infer = decode(await request.body(), Infer)
+        check_place(infer, self._view())
         given = request.headers.get(JOB_HEADER)
         job_id = "" if given is None else convert(given, JobId)
         ticket = await self._service.begin(infer, job_id)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from rbee.contracts.fleet import ModelEntry, WorkerBeat
 from rbee.errors import BadRequest, ModelAmbiguous, RbeeError
-from rbee.queen.fleet import Fleet, device_fits, seat
+from rbee.naming import device_fits
+from rbee.queen.fleet import Fleet, seat
 from rbee.queen.scheduler import Assign, Decision, Download, Need, Refuse, Spawn, Wait, choose
 from tests.queen.fleets import device, entry, fleets, hive, needs, process, worker
 

@@ -200,6 +200,23 @@ def test_a_body_that_is_not_declared_as_json_is_a_415(bee_worker: Started) -> No
     refused(found, 415, "wrong_media_type")
 
 
+@pytest.mark.parametrize(
+    ("wish", "code"),
+    [
+        ({"worker_id": "another"}, "worker_not_found"),
+        ({"hive_id": "another"}, "hive_not_found"),
+        ({"device": "cuda:1"}, "not_found"),
+    ],
+)
+def test_what_was_meant_for_another_is_a_404(
+    bee_worker: Started, wish: dict[str, str], code: str
+) -> None:
+    refused(post(bee_worker, request("a", **wish)), 404, code)
+    own = ask("GET", f"{bee_worker.url}/v1/status").json()
+    here = {"worker_id": own["id"], "device": own["device"]}
+    assert post(bee_worker, request("a", max_tokens=1, **here)).status == 200
+
+
 def test_unknown_paths_and_methods_are_said(bee_worker: Started) -> None:
     refused(ask("GET", f"{bee_worker.url}/nowhere"), 404, "not_found")
     refused(ask("GET", f"{bee_worker.url}/v1/infer"), 405, "method_not_allowed")
