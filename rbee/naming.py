@@ -1,4 +1,4 @@
-"""How a model is named, and which entry a name means; how a device is. Pure; knows no disk and no hub.
+"""How models and devices are named, and which entry a name means. Pure; knows no disk and no hub.
 
     bee                     the embedded model
     org/repo                any file of that repository (one is chosen, or the choice is asked for)

@@ -51,7 +51,8 @@ TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
 Salt = Annotated[str, Meta(max_length=256)]
 Choices = Annotated[int, Meta(ge=1, le=128)]
 Priority = Annotated[int, Meta(ge=-100, le=100)]
-DeadlineMs = Annotated[int, Meta(ge=1, le=86_400_000)]
+MAX_DEADLINE_MS = 86_400_000
+DeadlineMs = Annotated[int, Meta(ge=1, le=MAX_DEADLINE_MS)]
 
 ContextTokens = Annotated[int, Meta(ge=64, le=1_048_576)]
 Slots = Annotated[int, Meta(ge=1, le=64)]

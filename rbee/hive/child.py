@@ -77,6 +77,8 @@ class Child:
         self._report = report
         self._tail = Tail()
         self._orphan = orphan
+        self._found = False
+        """This life was begun by an earlier life of the hive."""
         self._process: Process | None = None
         self._pulse = Pulse(time.monotonic())
         self._exit_code: int | None = None
@@ -128,7 +130,15 @@ class Child:
         if self.pid is None or beat.pid != self.pid:
             return False
         self._pulse = pulse_of(beat, now)
+        if self._found and beat.state == "draining" and self.state == "ready":
+            self._drains_already()
         return True
+
+    def _drains_already(self) -> None:
+        """An earlier life of the hive asked it to end: it is not asked again, nor started again."""
+        self.drained = True
+        self._move("draining")
+        self._scope.deadline = anyio.current_time() + self._config.drain_s
 
     def look(self, now: float, awake: float) -> None:
         """Kill it when it does not get on; another life follows, unless it was to end anyway."""
@@ -189,13 +199,13 @@ class Child:
         )
 
     def _adopted(self, url: str, process: Process) -> None:
-        self._process = process
+        self._process, self._found = process, True
         self._tail.add(f"--- process {process.pid}, adopted: nobody hears what it says ---")
         log.info("worker %s: process %d adopted", self.wish.worker_id, process.pid)
         self._serves(url)
 
     def _started(self, process: Process) -> None:
-        self._process = process
+        self._process, self._found = process, False
         self._tail.begin(process.pid)
         log.info("worker %s: process %d started", self.wish.worker_id, process.pid)
         self._changed()

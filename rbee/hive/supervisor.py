@@ -208,8 +208,8 @@ class Supervisor:
         for worker_id in failures[:-FAILURES_KEPT]:
             log.info("forgetting the failed worker %s", worker_id)
             del self._children[worker_id]
-        drained = [k for k, c in self._children.items() if c.drained and c.state == "stopped"]
-        for worker_id in drained:
+        stopped = [k for k, child in self._children.items() if child.state == "stopped"]
+        for worker_id in stopped if not self._closing else ():
             del self._children[worker_id]
         self._changed()
 

@@ -245,9 +245,10 @@ class Dispatch:
             queue.waits("silent", now)
 
     def _end_what_is_over(self, queue: Queue, now: float) -> None:
-        """Those whose errand failed are told why, and those who have waited for too long."""
+        """Those whose errand failed are told why, and those who have waited for too long. Where a
+        hive went away it is decided anew."""
         errand = queue.errand
-        if errand is not None and errand.error is not None:
+        if errand is not None and errand.error is not None and not queue.forgets(errand):
             self._fail_all(queue, errand.error)
         while queue and (error := self._patience.over(queue, now)) is not None:
             self._fail(queue.oldest, error)

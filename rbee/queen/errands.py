@@ -21,7 +21,16 @@ from rbee.contracts.answers import Spawned
 from rbee.contracts.events import AnyEvent, Done, Failed, Progress
 from rbee.contracts.fleet import ModelEntry
 from rbee.contracts.operations import Accelerator, ModelDownload, WorkerSpawn
-from rbee.errors import Invalid, Late, RbeeError, SpawnFailed, Upstream
+from rbee.errors import (
+    Draining,
+    Invalid,
+    Late,
+    RbeeError,
+    ServerGone,
+    SpawnFailed,
+    Unavailable,
+    Upstream,
+)
 from rbee.queen.fleet import Fleet
 from rbee.queen.scheduler import Download, Spawn
 from rbee.wire.codec import convert
@@ -29,6 +38,8 @@ from rbee.wire.http import Http
 from rbee.wire.problems import from_failed
 
 log = logging.getLogger(__name__)
+AGAIN_S = 1.0
+"""Before a hive that was not there is asked again, if no other one is."""
 FRUIT_S = 15.0
 """How long after an errand the fleet may take to show what came of it."""
 Kind = Literal["spawn", "download"]
@@ -51,6 +62,8 @@ class Errand:
         self.watchers: dict[int, Report] = {}
         self.last: Progress | None = None
         self.error: RbeeError | None = None
+        self.gone = False
+        """It failed for its hive was not there, or drains: another one may do it."""
         self.fruit = ""
         """The id of the worker or of the model that came of it."""
         self.ended: float | None = None
@@ -75,6 +88,10 @@ class Errand:
         if self.kind == "spawn":
             return any(w.id == self.fruit for w in fleet.workers)
         return any(e.id == self.fruit and not e.problem for e in fleet.entries)
+
+
+class _HiveGone(Unavailable):
+    """What is said to those who waited, when no other hive did it either."""
 
 
 class Errands:
@@ -127,9 +144,12 @@ class Errands:
         log.info("%r begins", errand)
         try:
             with anyio.fail_after(self._limit_s):
-                errand.fruit = await self._ask(errand)
+                errand.fruit = _fruit(errand.wanted, await self._ask(errand))
         except TimeoutError:
             errand.error = Late(f"{errand!r} took longer than {self._limit_s:.0f} s.")
+        except _HiveGone as exc:
+            errand.error, errand.gone = exc, True
+            await anyio.sleep(AGAIN_S)
         except RbeeError as exc:
             errand.error = exc
         except Exception as exc:
@@ -141,20 +161,27 @@ class Errands:
             self._errands.pop(key, None)
         self.changed()
 
-    async def _ask(self, errand: Errand) -> str:
-        wanted = errand.wanted
+    async def _ask(self, errand: Errand) -> Done:
+        """The hive's last word. Raises its own reason, `_HiveGone` when it gives none."""
+        wanted, why = errand.wanted, "it broke off."
         body = _body(wanted)
         url = f"{wanted.hive.url}/v1/jobs"
-        async with self._http.events("POST", url, body) as stream:
-            async for events in stream:
-                for event in events:
-                    if isinstance(event, Progress):
-                        errand.progress(event)
-                    elif isinstance(event, Failed):
-                        raise from_failed(event)
-                    elif isinstance(event, Done):
-                        return _fruit(wanted, event)
-        raise Upstream(f"Hive {wanted.hive.id!r} broke off while it did: {errand.kind}.")
+        try:
+            async with self._http.events("POST", url, body) as stream:
+                async for events in stream:
+                    for event in events:
+                        if isinstance(event, Progress):
+                            errand.progress(event)
+                        elif isinstance(event, Failed):
+                            raise from_failed(event)
+                        elif isinstance(event, Done):
+                            return event
+        except RbeeError as exc:
+            if not (isinstance(exc, Draining | ServerGone) or type(exc) is Upstream):
+                raise
+            why = exc.message
+        deed = "start" if errand.kind == "spawn" else "fetch"
+        raise _HiveGone(f"Hive {wanted.hive.id!r} could not {deed} {wanted.model!r}: {why}")
 
 
 def _body(wanted: Spawn | Download) -> WorkerSpawn | ModelDownload:

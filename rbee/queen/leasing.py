@@ -17,7 +17,7 @@ import anyio
 from rbee.contracts.fleet import WorkerBeat
 from rbee.queen.breaker import Breakers
 from rbee.queen.fleet import Fleet, Seat
-from rbee.queen.lease import Lease, Leases
+from rbee.queen.lease import Lease, Leases, Loss
 from rbee.queen.registry import Registry
 
 PROOF_S = 60.0
@@ -38,8 +38,8 @@ class Leasing:
         self._breakers = Breakers()
         self._seen: Fleet | None = None
         """The picture that the leases were last compared with."""
-        self._changed = anyio.Event()
-        """Set, and replaced, when there is another picture."""
+        self._looked = anyio.Event()
+        """Set, and replaced, whenever there may be another picture."""
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -87,6 +87,8 @@ class Leasing:
 
     def compare(self, now: float) -> bool:
         """Tell the leases whose worker is lost; False when nothing has changed since last time."""
+        self._looked.set()
+        self._looked = anyio.Event()
         fleet = self._registry.view(now)
         if fleet is self._seen:
             return False
@@ -95,27 +97,32 @@ class Leasing:
             loss = self._registry.lost(worker, now)
             if loss is not None and self._leases.lose(place, loss):
                 self._breakers.failed(place, now)
-        self._changed.set()
-        self._changed = anyio.Event()
         return True
 
     async def verdict(self, lease: Lease) -> Verdict:
         """What a loss says of the request that holds `lease`, or did until just now. For one on
         trial this waits until it is known whether the worker is dead."""
-        if not lease.crash:
+        loss = self._loss(lease.worker)
+        if not lease.crash or (loss is not None and loss.kind == "ended"):
             return "innocent"
         if lease.on_trial and await self._died(lease.worker):
             return "poison"
         return "suspect"
 
     async def _died(self, worker: WorkerBeat) -> bool:
-        """Known when the worker is heard again, or is known to be dead."""
+        """Known when the worker is known to be dead, or is heard twice: one beat, sent before it
+        died, may come after its connection broke."""
+        first: int | None = None
         with anyio.move_on_after(PROOF_S):
-            while True:
-                loss = self._registry.lost(worker, self._clock())
-                if loss is not None:
-                    return loss.kind != "ended"
+            while (loss := self._loss(worker)) is None:
                 if not self._registry.suspected(worker):
-                    return False
-                await self._changed.wait()
+                    newest = self._registry.newest(worker)
+                    if first is not None and newest > first:
+                        return False
+                    first = newest if first is None else first
+                await self._looked.wait()
+            return loss.kind != "ended"
         return False
+
+    def _loss(self, worker: WorkerBeat) -> Loss | None:
+        return self._registry.lost(worker, self._clock())

@@ -20,6 +20,8 @@ from rbee.queen.errands import Errand, Kind
 from rbee.queen.lease import Lease
 from rbee.queen.scheduler import Need, Why
 
+MAX_GONE = 8
+"""A second apart: by then the fleet knows who is silent."""
 Report = Callable[[AnyEvent], None]
 
 
@@ -100,6 +102,8 @@ class Queue(_Sorted):
         self.tried: dict[Kind, int] = {}
         """What was begun for them, and the number of the next ticket then. As long as one from
         before waits, it is not begun again."""
+        self.gone = 0
+        """Errands that failed for a hive was not there."""
         self._arrivals: OrderedDict[int, Ticket] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -128,6 +132,15 @@ class Queue(_Sorted):
         self.tried[errand.kind] = next_number
         for ticket in self:
             _watch(ticket, errand)
+
+    def forgets(self, errand: Errand) -> bool:
+        """Whether what failed is begun again, elsewhere or later: its hive was not there."""
+        if not errand.gone or self.gone >= MAX_GONE:
+            return False
+        self.gone += 1
+        self.errand = None
+        self.tried.pop(errand.kind, None)
+        return True
 
     def may_try(self, kind: Kind) -> bool:
         return self.oldest.number >= self.tried.get(kind, 0)

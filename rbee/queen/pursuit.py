@@ -5,7 +5,8 @@
 2. One that had not said anything fails with what the dispatch says.
 3. When the client leaves, the worker is told so. When this queen ends it is not: the next one will
    attach to what it writes. Nor when another queen had asked for the answer, and may be reading it,
-   unless its cancelling was asked for.
+   unless its cancelling was asked for. A client that attaches again may have gone to another queen:
+   its answer ends if nobody reads it there.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ class _Chase:
                 writing = relay.attach(worker) if attach else relay.run(worker, self._left_ms())
                 return await self._unless_unwanted(writing, lease)
             except WorkerGone as exc:
-                self.of.dispatch.leases.broke(lease, exc.message, crash=relay.reached)
+                crash = relay.reached and not relay.parted
+                self.of.dispatch.leases.broke(lease, exc.message, crash=crash)
             except (Overloaded, Draining):
                 self.of.dispatch.leases.declined(lease)
         return None
@@ -140,9 +142,10 @@ class _Chase:
         try:
             return await writing
         except anyio.get_cancelled_exc_class():
-            unwanted = self.own or self.job.revoked
-            if unwanted and not lease.lost and not self.of.leaving:
-                await self.relay.cancel(lease.worker)
+            job = self.job
+            if (self.own or job.revoked) and not lease.lost and not self.of.leaving:
+                unread = job.grace_s > 0 and not job.revoked
+                await self.relay.cancel(lease.worker, unread=unread)
             raise
 
     async def _go_on(self, ended: Lease) -> None:

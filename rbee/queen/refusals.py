@@ -8,11 +8,11 @@ from rbee import naming
 from rbee.contracts.fleet import HiveBeat, ModelEntry
 from rbee.errors import (
     BadRequest,
-    Draining,
     HiveNotFound,
     NoHive,
     NotFound,
     RbeeError,
+    Unavailable,
     WorkerGone,
     WorkerNotFound,
 )
@@ -105,8 +105,9 @@ def blind(who: str) -> BadRequest:
     )
 
 
-def draining(model: str, hives: Sequence[HiveBeat]) -> Draining:
-    return Draining(
+def draining(model: str, hives: Sequence[HiveBeat]) -> Unavailable:
+    """Not `Draining`, which is what a server says of itself: clients would ask it again."""
+    return Unavailable(
         f"No worker runs {model!r}, and nothing is started on {_listed(h.id for h in hives)}, for"
         " it drains.",
         hint="let it take work again with: rbee hive drain --undo",

@@ -185,6 +185,12 @@ class Registry:
         same_life = known is not None and known.beat.incarnation == worker.incarnation
         return known is not None and same_life and known.suspect
 
+    def newest(self, worker: WorkerBeat) -> int:
+        """The number of the last beat heard of this life; 0 when it is not known."""
+        known = self._workers.get(worker.id)
+        same_life = known is not None and known.beat.incarnation == worker.incarnation
+        return known.beat.seq if known is not None and same_life else 0
+
     def holder(self, job_id: str, now: float) -> WorkerBeat | None:
         """The living worker that has the job; where several do, the one that named it last."""
         return next(iter(self.holders(job_id, now)), None)

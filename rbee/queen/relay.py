@@ -19,6 +19,7 @@ import msgspec
 
 from rbee.contracts.events import AnyEvent, Done, Failed, Prompt, Token
 from rbee.contracts.fleet import WorkerBeat
+from rbee.contracts.limits import MAX_DEADLINE_MS
 from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import Begun, Generate, Resume, WorkerEvent, Written
 from rbee.errors import (
@@ -40,6 +41,8 @@ DEADLINE_SLACK_MS = 500
 REATTACH_S = 1.0
 """How long a worker whose connection broke is given to take another."""
 CANCEL_S = 2.0
+PAUSE_S = 20.0
+"""How long nothing is read from a worker, at most, when those who read from us are slow."""
 Emit = Callable[[Sequence[AnyEvent]], None]
 
 
@@ -76,6 +79,8 @@ class Relay:
         self._trial = False
         self.reached = False
         """Whether the present worker has, for certain, had the request."""
+        self.parted = False
+        """Whether the present worker has said that it ends: it did not die of the request."""
         self.migrations = 0
         self.sha256 = ""
         """Of the model that has begun to answer."""
@@ -110,7 +115,7 @@ class Relay:
     def meet(self, worker: WorkerBeat, heard: Callable[[], None], *, trial: bool = False) -> None:
         """Who will write next; `heard` is called at his first words."""
         self.model, self._heard = worker.model, heard
-        self._trial, self.reached = trial, False
+        self._trial, self.reached, self.parted = trial, False, False
         if not self.begun:
             self.sha256 = worker.sha256
 
@@ -124,11 +129,12 @@ class Relay:
         """The same of an answer that this worker is writing already."""
         return await self._see_through(worker, "GET", self._place(worker), None)
 
-    async def cancel(self, worker: WorkerBeat) -> None:
-        """Nobody wants the answer any more. A stream that merely ends could be a queen's death."""
+    async def cancel(self, worker: WorkerBeat, *, unread: bool = False) -> None:
+        """Nobody wants the answer any more; a stream that merely ends could be a queen's death.
+        `unread`: nobody here does, and it ends unless somebody reads it through another queen."""
         if self._grace_s:
             with anyio.move_on_after(CANCEL_S, shield=True):
-                await cancel(self._http, worker, self._job_id)
+                await cancel(self._http, worker, self._job_id, unread=unread)
 
     async def _see_through(self, worker: WorkerBeat, method: str, url: str, body: Any) -> Done:
         while True:
@@ -143,6 +149,7 @@ class Relay:
                 method, url, body = "GET", self._place(worker), None
                 continue
             if isinstance(last, Failed):
+                self.parted = last.code == WorkerGone.code
                 raise from_failed(last)
             if last is None:
                 raise gone(worker, "It ended its answer without saying why.")
@@ -173,8 +180,9 @@ class Relay:
                     self._out(events[:-1])
                     return last
                 self._out(events)
-                if self._read.lagging:
-                    await self._read.caught_up()
+                if self._read.lagging:  # and yet a little is read, or the worker would cut us
+                    with anyio.move_on_after(PAUSE_S):
+                        await self._read.caught_up()
         return None
 
     def _learn(self, begun: Begun) -> None:
@@ -209,7 +217,9 @@ class Relay:
         """The request as the worker shall read it: its own model's name, and no wishes that are
         fulfilled by its having been chosen."""
         wishes: dict[str, Any] = {"hive_id": None, "worker_id": None, "device": None}
-        limit = None if deadline_ms is None else deadline_ms + DEADLINE_SLACK_MS
+        limit = (
+            None if deadline_ms is None else min(deadline_ms + DEADLINE_SLACK_MS, MAX_DEADLINE_MS)
+        )
         return Generate(
             job_id=self._job_id,
             infer=msgspec.structs.replace(
@@ -251,10 +261,11 @@ def _seeded(infer: Infer) -> Infer:
     return msgspec.structs.replace(infer, seed=secrets.randbits(63))
 
 
-async def cancel(http: Http, worker: WorkerBeat, job_id: str) -> None:
+async def cancel(http: Http, worker: WorkerBeat, job_id: str, *, unread: bool = False) -> None:
     """Tell a worker that an answer is not wanted any more; one that is gone need not be told."""
+    url = f"{worker.url}/v1/answers/{job_id}" + ("?unread=true" if unread else "")
     try:
-        await http.call("DELETE", f"{worker.url}/v1/answers/{job_id}", dict[str, Any])
+        await http.call("DELETE", url, dict[str, Any])
     except RbeeError:
         return  # its grace ends it
 

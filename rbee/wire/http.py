@@ -6,7 +6,7 @@ Every call has a deadline; a stream has one for each silence (peers send a comme
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -113,7 +113,7 @@ class Http:
         it is told by what is raised: `ServerGone` (nothing was sent), `Upstream`, `Late`."""
         limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
         call = self._sent(method, url, body, limit, headers)
-        return Answering(url, await _translated(url, asyncio.wait_for(call, head_s)))
+        return Answering(url, await _translated(url, _within(head_s, call)))
 
     def _sent(
         self,
@@ -215,6 +215,13 @@ async def _whole(url: str, response: aiohttp.ClientResponse) -> bytes:
         if size > MAX_ANSWER_BYTES:
             raise Upstream(f"{url} answered more than {MAX_ANSWER_BYTES} bytes.")
     return b"".join(parts)
+
+
+async def _within(limit_s: float, call: Awaitable[T]) -> T:
+    """Like `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes together
+    with the result."""
+    async with asyncio.timeout(limit_s):
+        return await call
 
 
 async def _translated(url: str, call: Any) -> Any:

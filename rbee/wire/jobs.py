@@ -126,6 +126,8 @@ class Jobs:
         self._keep = keep
         self._keep_s = keep_s
         self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._left = anyio.Event()
+        """Set when a reader has left."""
         self._closing = False
         self.draining = False
 
@@ -138,13 +140,15 @@ class Jobs:
 
     def start(self, operation: str, run: Run, wanted: Wanted = Wanted()) -> Job:
         """Begin `run` as a job. Raises `Overloaded` at the bound, `Draining` while shutting down,
-        `Conflict` when there is one of that name."""
+        `Conflict` when there is one of that name; one that was refused makes room for another try.
+        """
         self._forget_old(time.monotonic())
         if self._closing or self.draining:
             raise Draining("This server finishes what it has, and takes no more.", retry_after_s=2)
         if self.running >= MAX_RUNNING:
             raise Overloaded(f"{MAX_RUNNING} jobs are running already.", retry_after_s=5.0)
-        if wanted.job_id in self._jobs:
+        known = self._jobs.get(wanted.job_id)
+        if known is not None and not (known.refused and not known.readers):
             raise Conflict(
                 f"There is a job {wanted.job_id!r} already.", hint="attach to it, or rename yours"
             )
@@ -175,6 +179,7 @@ class Jobs:
     def release(self, job: Job) -> None:
         """A reader left. The last one takes an attached job with it."""
         job.readers -= 1
+        self._left.set()
         if job.readers == 0 and not job.detached and job.state == "running":
             job.leavings += 1
             if job.grace_s:
@@ -193,9 +198,12 @@ class Jobs:
         self.draining = True
 
     async def drained(self) -> None:
-        """Return when nothing runs any more."""
+        """Return when nothing runs any more, and who reads along has read it to its end."""
         for job in list(self._jobs.values()):
             await job.finished.wait()
+        while any(job.readers for job in self._jobs.values()):
+            self._left = anyio.Event()
+            await self._left.wait()
 
     def close(self) -> None:
         """Cancel everything that runs; streams then end with their `failed` event."""

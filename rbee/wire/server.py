@@ -3,7 +3,8 @@
 1. The socket is bound before anything else, so that a port in use is one clear line.
 2. Signals are ours, not uvicorn's (it raises them again at the end, so that no `finally` runs).
    The first one drains: each role finishes what runs, in the order in which they are served, each
-   until its own `limit_s` after the signal, and answers all the while. A second one ends the drain.
+   until its own `limit_s` after the signal, and answers all the while. A second one ends the drain;
+   behind a `DRAIN_SIGNAL`, which sets no limit, it sets that limit, and a third one ends it.
    Then `stopping` is called, open streams get their last event, and whoever is still connected
    `CLOSE_S` later is cut: an idle role ends within a second.
 3. Loops run beside the servers in one task group: one that crashes ends the process, loudly.
@@ -190,11 +191,19 @@ async def serve(*served: Served) -> None:
 
 
 async def _obey(signals: AsyncIterator[signal.Signals], servers: Sequence[_Server]) -> None:
-    patience = anyio.CancelScope()
+    patience, first = anyio.CancelScope(), await anext(signals)
+    limited = first != DRAIN_SIGNAL
     async with anyio.create_task_group() as group:
-        group.start_soon(_end, patience, servers, await anext(signals))
-        async for _ in signals:
-            patience.cancel()
+        group.start_soon(_end, patience, servers, first)
+        async for number in signals:
+            if number == DRAIN_SIGNAL:
+                continue  # it drains already
+            if limited:
+                patience.cancel()
+            else:  # the drain that is on gets the limit of this one
+                limits = [server.served.drain.limit_s for server in servers if server.served.drain]
+                patience.deadline = anyio.current_time() + max(limits, default=0.0)
+                limited = True
 
 
 async def _end(

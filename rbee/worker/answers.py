@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from rbee.errors import Cancelled, JobNotFound
 from rbee.worker.ticket import Ticket
 
+LEAVE_S = 0.1
 KEPT = 256
 KEPT_EVENTS = 20_000
 """Of all that have ended, together."""
@@ -55,12 +56,15 @@ class Answers:
         return [answer.ticket.id for answer in self._ended]
 
     def add(self, ticket: Ticket, grace_s: float) -> None:
-        """Keep a new answer. One of the same job is an earlier life of it, and is cancelled.
+        """Keep a new answer. One of the same job is an earlier life of it, or another queen's: it
+        ends with its reader, and can no more be attached to.
         Raises `Cancelled` when the queen has taken the job back meanwhile."""
         if ticket.id in self._cancelled:
             ticket.cancel()
             raise Cancelled("The job was cancelled.")
-        self.cancel(ticket.id)
+        earlier = self._answers.get(ticket.id)
+        if earlier is None or not earlier.readers:
+            self.cancel(ticket.id)
         self._answers[ticket.id] = Answer(ticket, grace_s)
         self._forget_old()
 
@@ -98,6 +102,19 @@ class Answers:
             self._changed()
         elif early:
             self._cancelled.append(job_id)
+
+    def leave(self, job_id: str) -> None:
+        """A queen's reader has left for good: end the answer, unless another one reads it when that
+        queen's own stream has been seen to close."""
+        answer = self._answers.get(job_id)
+        if answer is None:
+            self.cancel(job_id, early=True)
+        else:
+            asyncio.get_running_loop().call_later(LEAVE_S, self._end_unread, answer)
+
+    def _end_unread(self, answer: Answer) -> None:
+        if self._of(answer.ticket) is answer and not answer.readers:
+            self.cancel(answer.ticket.id)
 
     def close(self) -> None:
         """Forget all; their tickets are somebody else's to end."""

@@ -30,6 +30,7 @@ class Door:
         self._queue_limit = queue_limit
         self._tickets = tickets
         self._inside = 0
+        self._reading = 0
         self._looking = CapacityLimiter(LOOKING)
         self._closed = ""
         """Why nothing is taken any more."""
@@ -52,9 +53,17 @@ class Door:
         """Something has ended."""
         self._left.set()
 
+    def reads(self) -> None:
+        """A stream begins to be read; `read` when it is over."""
+        self._reading += 1
+
+    def read(self) -> None:
+        self._reading -= 1
+        self.left()
+
     async def emptied(self) -> None:
-        """Return when nothing runs any more."""
-        while self._tickets() or self._inside:
+        """Return when nothing runs any more, and who reads along has read it to its end."""
+        while self._tickets() or self._inside or self._reading:
             self._left = asyncio.Event()
             await self._left.wait()
 

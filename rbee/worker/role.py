@@ -14,7 +14,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -245,7 +245,8 @@ def _sha256(path: Path, ended: Callable[[], bool]) -> str:
 
 def _end_process(reason: str) -> None:
     """The engine died: nothing here can be trusted. Whoever started us starts another."""
-    sys.stderr.write(f"the engine died: {reason}\n")
+    with suppress(OSError):  # of a hive that is gone, the other end of the pipe is gone as well
+        sys.stderr.write(f"the engine died: {reason}\n")
     os.kill(os.getpid(), signal.SIGABRT)
 
 

@@ -83,7 +83,12 @@ class Routes:
                 answer=Begun,
             ),
             Endpoint(
-                "DELETE", "/v1/answers/{job_id}", self.cancel, "Cancel an answer", answer=Deleted
+                "DELETE",
+                "/v1/answers/{job_id}",
+                self.cancel,
+                "Cancel an answer; with ?unread=true if nobody reads it any more",
+                answer=Deleted,
+                query=("unread",),
             ),
             Endpoint("POST", "/v1/embed", self.embed, "Vectors", Embed, Vectors),
             Endpoint("POST", "/v1/rank", self.rank, "Scores", Rank, Ranks),
@@ -138,7 +143,10 @@ class Routes:
 
     async def cancel(self, request: Request) -> Response:
         job_id: str = request.path_params["job_id"]
-        self._service.answers.cancel(job_id, early=True)
+        if request.query_params.get("unread") == "true":
+            self._service.answers.leave(job_id)
+        else:
+            self._service.answers.cancel(job_id, early=True)
         return reply(Deleted(job_id))
 
     async def embed(self, request: Request) -> Response:
@@ -172,17 +180,27 @@ class Routes:
             raise
         if ticket.error is not None and ticket.log.total == 1:
             return error_reply(ticket.error)
-        return EventStream(ticket.log, headers={JOB_HEADER: ticket.id}, on_close=ticket.cancel)
+        self._service.door.reads()
+        return EventStream(
+            ticket.log,
+            headers={JOB_HEADER: ticket.id},
+            on_close=lambda: self._close(ticket.cancel),
+        )
+
+    def _close(self, leave: Callable[[], None]) -> None:
+        leave()
+        self._service.door.read()
 
     def _stream(
         self, ticket: Ticket, cursor: int, opened: Callable[[], None] | None = None
     ) -> Response:
         """An answer for a queen who has been counted as its reader."""
+        self._service.door.reads()
         return EventStream(
             ticket.log,
             cursor,
             headers={JOB_HEADER: ticket.id},
-            on_close=lambda: self._service.answers.release(ticket),
+            on_close=lambda: self._close(lambda: self._service.answers.release(ticket)),
             prelude=sse.frame(encode(self._begun(ticket, cursor, whole=False))),
             opened=opened,
         )

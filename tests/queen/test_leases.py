@@ -221,6 +221,8 @@ def test_a_broken_connection_alone_convicts_nobody() -> None:
         await world.finish(suspect, breaks=True)
         assert suspect.verdict is None
         await world.beat("a")
+        assert suspect.verdict is None, "it may have said that before it died"
+        await world.beat("a")
         assert suspect.verdict == "suspect"
         await world.wait(1.0)
         await world.beat("a")
@@ -228,6 +230,29 @@ def test_a_broken_connection_alone_convicts_nobody() -> None:
         await world.finish(second, breaks=True)
         await world.beat("a", state="stopped")
         assert second.verdict == "suspect", "it meant to go"
+
+    told(story)
+
+
+def test_a_last_beat_that_comes_late_acquits_nobody() -> None:
+    async def story(world: World) -> None:
+        await world.beat("a")
+        suspect = await world.ask(suspect=True, again=True)
+        await world.finish(suspect, breaks=True)
+        await world.beat("a")
+        await world.wait(SILENCE_S + 0.5)
+        assert suspect.verdict == "poison"
+
+    told(story)
+
+
+def test_what_ends_in_order_accuses_nobody() -> None:
+    async def story(world: World) -> None:
+        await world.beat("a")
+        asker = await world.ask()
+        await world.beat("a", state="stopped")
+        await world.finish(asker, breaks=True)
+        assert asker.verdict == "innocent"
 
     told(story)
 

@@ -237,9 +237,11 @@ def test_nothing_is_started_where_it_drains() -> None:
         assert choose(Need("bee"), Fleet(hives=[emptied, hive("o")]), {}) == Spawn(hive("o"), "bee")
         for name in ("bee", "org/repo"):
             error = refusal(choose(Need(name), Fleet(hives=[emptied]), {}))
-            assert (error.status, error.code) == (503, "draining")
+            assert (error.status, error.code) == (503, "unavailable")
         twin = hive("h", state=state, models=[entry("bee", sha256="aa")])
-        assert refusal(choose(Need("bee", sha256="aa"), Fleet(hives=[twin]), {})).code == "draining"
+        assert (
+            refusal(choose(Need("bee", sha256="aa"), Fleet(hives=[twin]), {})).code == "unavailable"
+        )
 
 
 def test_whoever_is_only_late_is_waited_for_before_anything_is_refused_or_fetched() -> None:

@@ -448,6 +448,17 @@ async def test_a_flood_of_refusals_pushes_no_answer_out() -> None:
         assert len(kept) == 3 and answer in kept
 
 
+async def test_what_was_refused_may_be_asked_again_under_its_name() -> None:
+    name = {"X-Rbee-Job-Id": "job-00000000000000aa"}
+    async with small_server() as server:
+        for _ in range(2):
+            assert (await server.post("refuse", name))[0] == 404
+        server.works.go.set()
+        assert (await server.post("hold", name))[0] == 200
+        status, body = await server.post("hold", name)
+        assert (status, body["error"]["code"]) == (409, "conflict")
+
+
 async def test_what_finished_jobs_keep_is_bounded_by_their_events(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

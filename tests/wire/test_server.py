@@ -237,6 +237,19 @@ def test_who_sends_the_drain_signal_decides_how_long_it_takes() -> None:
         assert process.child.wait(5) == 0
 
 
+def test_a_limit_may_follow_a_drain_without_one() -> None:
+    """A worker that its hive drains is ended by SIGTERM when that hive is gone: in its own time."""
+    with started([*SMALL, "draining=0.4"]) as process, stream_of(process, "/count") as response:
+        process.child.send_signal(DRAIN_SIGNAL)
+        until(lambda: ask("GET", f"{process.url}/ready").status == 503)
+        process.child.send_signal(DRAIN_SIGNAL)
+        began = time.monotonic()
+        process.child.send_signal(signal.SIGTERM)
+        assert b'"code":"draining"' in response.read()
+        assert process.child.wait(5) == 0
+        assert time.monotonic() - began >= 0.4
+
+
 def until(fact: Callable[[], bool]) -> None:
     ends = time.monotonic() + 5
     while not fact():

@@ -106,12 +106,33 @@ def test_nobody_comes_back_and_the_answer_ends() -> None:
         assert ask("GET", place(worker.url, job)).status == 404
 
 
-def test_an_earlier_life_of_a_job_makes_room_for_the_next(bee_worker: Started) -> None:
+def test_an_earlier_life_of_a_job_goes_with_its_reader(bee_worker: Started) -> None:
+    """It may be another queen's, whose client reads it."""
     url, job = bee_worker.url, "job-00000000000000af"
     with asking(url, endless(url), job=job) as first:
         next(first)
         next(first)
         with asking(url, request("Hello"), job=job) as second:
             assert list(second)[-1][1]["type"] == "done"
-        assert [event for _, event in first][-1]["code"] == "cancelled"
+        assert next(first)[1]["type"] == "token"
     until(lambda: status(url)["busy"] == 0)
+
+
+def test_a_queen_who_gives_an_answer_up_leaves_it_to_who_else_reads_it(
+    bee_worker: Started,
+) -> None:
+    url, job = bee_worker.url, "job-00000000000000b0"
+    with asking(url, endless(url), job=job) as events:
+        next(events)
+        next(events)
+        with listening("GET", f"{place(url, job)}/stream") as (_, other):
+            assert ask("DELETE", f"{place(url, job)}?unread=true").status == 200
+            assert [event for _, event in events][-1]["type"] == "done"
+            assert [event for _, event in other][-1]["type"] == "done"
+    job = "job-00000000000000b1"
+    with asking(url, endless(url), job=job) as events:
+        next(events)
+        next(events)
+    assert ask("DELETE", f"{place(url, job)}?unread=true").status == 200
+    until(lambda: status(url)["busy"] == 0, 3)
+    assert ask("GET", f"{place(url, job)}/stream").status == 404
