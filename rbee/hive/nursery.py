@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 
+import anyio
 from anyio.to_thread import run_sync
 
 from rbee.contracts.fleet import WorkerBeat
@@ -17,6 +18,8 @@ from rbee.hive.orphans import Orphans
 from rbee.hive.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
+OWNED_S = 2.0
+"""Owning one is a moment's work; one that dies just then is started anew, which nobody waits for."""
 
 
 class Nursery:
@@ -32,9 +35,10 @@ class Nursery:
     async def gather(self) -> None:
         """Adopt everybody who is there now; returns when they are owned."""
         adopted = [self._supervisor.adopt(found) for found in await run_sync(self._orphans.all)]
-        for child in adopted:
-            if child is not None:
-                await child.settled.wait()
+        with anyio.move_on_after(OWNED_S):
+            for child in adopted:
+                if child is not None:
+                    await child.settled.wait()
 
     async def hear(self, beat: WorkerBeat) -> None:
         """Take a worker's heartbeat. Raises `WorkerNotFound` when it is not, and cannot become, one
@@ -45,7 +49,8 @@ class Nursery:
         if found is not None and found.wish.worker_id == beat.id:
             child = self._supervisor.adopt(found)
             if child is not None:
-                await child.settled.wait()
+                with anyio.move_on_after(OWNED_S):
+                    await child.settled.wait()
         if not self._supervisor.hear(beat):
             raise WorkerNotFound(
                 f"Hive {beat.hive_id} has no worker {beat.id} with process {beat.pid}.",

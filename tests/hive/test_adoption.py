@@ -18,8 +18,9 @@ import pytest
 from tests.hive.ear import ear
 from tests.hive.served import ASYNC, SPAWN, children_of, submit, wait_for_state, workers
 from tests.hive.stub_worker import beat
-from tests.http import ask
+from tests.http import ask, listening
 from tests.processes import Started, role
+from tests.worker.bees import endless
 
 FACT_S = 20.0
 
@@ -127,6 +128,26 @@ def test_an_adopted_worker_is_deleted_drained_and_listed_like_any_other(machine:
         drained = submit(hive, {"operation": "hive_drain"})
         assert drained.json()["workers"] == [two["worker_id"]]
         assert not lives(two["pid"])
+
+
+def test_an_adopted_worker_that_drains_goes_on_draining_and_is_not_started_again(
+    machine: Machine,
+) -> None:
+    machine.settings["drain_s"] = 20.0
+    with machine.hive() as first:
+        worker = spawned(first)
+        url = worker["url"]
+        with listening("POST", f"{url}/v1/infer", endless(url)) as (_, events):
+            next(events)
+            drain = {"worker_id": worker["worker_id"], "drain": True}
+            submit(first, {"operation": "worker_process_delete", **drain}, ASYNC)
+            wait_for_state(first, "draining")
+            first.kill()
+            with machine.hive() as hive:
+                wait_for_state(hive, "draining")
+                assert [event for _, event in events][-1]["type"] == "done"
+                until(lambda: not workers(hive) and not lives(worker["pid"]))
+                assert not machine.all_workers()
 
 
 def test_an_adopted_worker_that_dies_comes_back_under_its_name(machine: Machine) -> None:

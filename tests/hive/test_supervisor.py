@@ -118,6 +118,18 @@ def test_a_deaf_worker_is_deleted_all_the_same() -> None:
     run(test)
 
 
+def test_a_delete_whose_asker_leaves_is_done_all_the_same() -> None:
+    async def test() -> None:
+        async with ward(stop_grace_s=0.3) as w:
+            made = await w.spawn("--deaf")
+            with anyio.move_on_after(0.05) as left:
+                await w.supervisor.delete(made.worker_id, None)
+            assert left.cancelled_caught
+            await w.until(lambda: w.supervisor.view() == [])
+
+    run(test)
+
+
 def test_a_pipe_held_open_by_a_grandchild_does_not_hold_us() -> None:
     async def test() -> None:
         async with ward() as w:

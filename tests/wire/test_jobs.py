@@ -437,6 +437,24 @@ async def test_closing_ends_what_runs_saying_why_and_accepts_nothing_more() -> N
         assert body["error"]["retry_after_s"] == 2.0
 
 
+async def test_a_drain_waits_for_those_who_read_along() -> None:
+    async def done(job: Job) -> None:
+        job.emit(Token(index=0, text="a", token_ids=[1]))
+
+    async with anyio.create_task_group() as group:
+        jobs = Jobs(group)
+        job = jobs.start("do", done)
+        jobs.attach(job)
+        await job.finished.wait()
+        jobs.drain()
+        with anyio.move_on_after(0.1) as early:
+            await jobs.drained()
+        assert early.cancelled_caught
+        jobs.release(job)
+        with anyio.fail_after(2):
+            await jobs.drained()
+
+
 async def test_a_flood_of_refusals_pushes_no_answer_out() -> None:
     async with small_server(keep=3) as server:
         server.works.go.set()
