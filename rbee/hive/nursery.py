@@ -19,7 +19,7 @@ from rbee.hive.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 OWNED_S = 2.0
-"""Owning one is a moment's work; one that dies just then is started anew, which nobody waits for."""
+"""Owning one is a moment's work; one that dies just then is started anew, and not waited for."""
 
 
 class Nursery:
