@@ -23,7 +23,7 @@ from rbee.worker.forced import constraint_of, has_form, offered
 from rbee.worker.prompt import Prompter
 from rbee.worker.reading import Reading
 from rbee.worker.reasoning import Marks
-from rbee.worker.refusals import check
+from rbee.worker.refusals import check, check_echo
 from rbee.worker.sight import READABLE, Eyes
 from rbee.worker.template import ChatTemplate
 from rbee.worker.tools.forms import HERMES, ToolForm
@@ -104,6 +104,7 @@ class LoadedModel:
         known = resume.prompt_ids if resume is not None else None
         prompter = self._prompter
         prompt = prompter.of(infer, formed=formed) if known is None else prompter.again(known)
+        check_echo(infer, prompt.tokens)
         reading = Reading(
             form=self.form if tools else None,
             offered=frozenset(tool.function.name for tool in tools),

@@ -6,9 +6,12 @@ from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
 from rbee.errors import BadRequest, HiveNotFound, Invalid, NotFound, WorkerNotFound
 from rbee.naming import device_fits
+from rbee.wire.sse import MAX_FRAME_BYTES
 from rbee.worker.forced import has_form
 from rbee.worker.sight import pictures_in
 
+SCORE_BYTES = 128
+"""What one token with its log probability takes in an event, or one of its alternatives."""
 _ASK = "the queen knows all of them"
 
 
@@ -48,3 +51,16 @@ def check(infer: Infer) -> None:
         raise BadRequest("A chat with images cannot be echoed: they are no text.", path="$.echo")
     if has_form(infer) and infer.ignore_eos:
         raise Invalid("An answer of a given form ends where that ends.", path="$.ignore_eos")
+
+
+def check_echo(infer: Infer, prompt_tokens: int) -> None:
+    """That a prompt which is to be scored fits into the one event that tells of it."""
+    if infer.echo and infer.logprobs is not None:
+        most = MAX_FRAME_BYTES // (SCORE_BYTES * (1 + infer.logprobs))
+        if prompt_tokens > most:
+            raise BadRequest(
+                f"A prompt of {prompt_tokens} tokens cannot be scored with {infer.logprobs}"
+                f" alternatives each; {most} tokens can.",
+                hint="ask for fewer logprobs, or score it in parts",
+                path="$.logprobs",
+            )
