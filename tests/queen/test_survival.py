@@ -8,7 +8,7 @@ its workers, its client left, or its budget was spent.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,10 +144,10 @@ class Request:
         self.fate.set()
 
     def _check_conviction(self, lease: Lease) -> None:
-        known = self.world.heard.get(lease.seat)
-        lives = self.world.lives(lease.seat) and not self.world.sims[lease.worker.id].wedged
-        heard_since = known is not None and known[1] > self.lost_at
-        assert not (lives and heard_since), "convicted of a worker that is well"
+        world = self.world
+        lives = world.lives(lease.seat) and not world.sims[lease.worker.id].wedged
+        proven = sum(at > self.lost_at for at in world.beats[lease.seat]) >= 2
+        assert not (lives and proven), "convicted of a worker that is well"
 
 
 class World:
@@ -165,6 +165,7 @@ class World:
         self.sent: list[WorkerBeat] = []
         self.heard: dict[Seat, tuple[WorkerBeat, float]] = {}
         """The newest beat of each life that reached the queen, and when."""
+        self.beats: defaultdict[Seat, list[float]] = defaultdict(list)
         self.failed: dict[Seat, float] = {}
         self.rock = 0
 
@@ -187,6 +188,7 @@ class World:
         self.registry.beat(beat, self.now)
         if known is None or beat.seq > known[0].seq:
             self.heard[seat(beat)] = (beat, self.now)
+            self.beats[seat(beat)].append(self.now)
 
     def steady(self) -> None:
         """There is always a hive that says a worker may come, so that nobody is refused."""
@@ -249,7 +251,7 @@ class World:
                 self.deliver(sim.beat())
             case "hear" if sim.alive:
                 self.deliver(sim.beat())
-            case "send" if sim.alive:
+            case "send" if sim.alive and not self.on_its_way(sim):
                 self.sent.append(sim.beat())
             case "crash" if sim.alive:
                 self.crash(sim)
@@ -259,6 +261,12 @@ class World:
                 sim.wedged = False
             case "drain":
                 sim.draining = True
+
+    def on_its_way(self, sim: Sim) -> bool:
+        """A worker awaits the answer to a beat before it sends the next one."""
+        known = self.heard.get(sim.seat)
+        newest = 0 if known is None else known[0].seq
+        return any(seat(b) == sim.seat and b.seq > newest for b in self.sent)
 
     def check_grant(self, request: Request, lease: Lease) -> None:
         beat, at = self.heard[lease.seat]
