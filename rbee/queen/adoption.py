@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import anyio
 
@@ -27,13 +28,20 @@ class Adoption:
     """Looks for jobs that are not this queen's own, yet."""
 
     def __init__(
-        self, registry: Registry, inference: Inference, jobs: Jobs, http: Http, grace_s: float
+        self,
+        registry: Registry,
+        inference: Inference,
+        jobs: Jobs,
+        http: Http,
+        grace_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._inference = inference
         self._jobs = jobs
         self._http = http
         self._grace_s = grace_s
+        self._clock = clock
 
     async def seek(self, job_id: str) -> Job | None:
         """The job, taken over from the worker that has it; None when none has."""
@@ -64,13 +72,13 @@ class Adoption:
             JobView(
                 job_id=job_id, operation="infer", state="running", age_s=0.0, events=0, readers=0
             )
-            for job_id in self._registry.jobs(time.monotonic())
+            for job_id in self._registry.jobs(self._clock())
             if job_id not in self._jobs
         ]
 
     async def _holder(self, job_id: str) -> WorkerBeat | None:
         while True:
-            found = self._registry.holder(job_id, time.monotonic())
-            if found is not None or self._registry.view(time.monotonic()).settled:
+            found = self._registry.holder(job_id, self._clock())
+            if found is not None or self._registry.view(self._clock()).settled:
                 return found
             await anyio.sleep(LOOK_S)

@@ -116,7 +116,7 @@ class Inference:
             return await self._pursuit.finish(relay, infer, job, None)
         limit_s = infer.deadline_ms / 1_000
         with anyio.move_on_after(limit_s):
-            return await self._pursuit.finish(relay, infer, job, time.monotonic() + limit_s)
+            return await self._pursuit.finish(relay, infer, job, self._pursuit.clock() + limit_s)
         raise Late(f"The answer was not complete within {infer.deadline_ms} ms.")
 
 

@@ -38,8 +38,8 @@ class Leasing:
         self._breakers = Breakers()
         self._seen: Fleet | None = None
         """The picture that the leases were last compared with."""
-        self._looked = anyio.Event()
-        """Set, and replaced, whenever there may be another picture."""
+        self._changed = anyio.Event()
+        """Set, and replaced, when there is another picture."""
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -87,8 +87,6 @@ class Leasing:
 
     def compare(self, now: float) -> bool:
         """Tell the leases whose worker is lost; False when nothing has changed since last time."""
-        self._looked.set()
-        self._looked = anyio.Event()
         fleet = self._registry.view(now)
         if fleet is self._seen:
             return False
@@ -97,6 +95,8 @@ class Leasing:
             loss = self._registry.lost(worker, now)
             if loss is not None and self._leases.lose(place, loss):
                 self._breakers.failed(place, now)
+        self._changed.set()
+        self._changed = anyio.Event()
         return True
 
     async def verdict(self, lease: Lease) -> Verdict:
@@ -110,17 +110,12 @@ class Leasing:
         return "suspect"
 
     async def _died(self, worker: WorkerBeat) -> bool:
-        """Known when the worker is known to be dead, or is heard twice: one beat, sent before it
-        died, may come after its connection broke."""
-        first: int | None = None
+        """Known when the worker is known to be dead, or has proven that it lives."""
         with anyio.move_on_after(PROOF_S):
             while (loss := self._loss(worker)) is None:
                 if not self._registry.suspected(worker):
-                    newest = self._registry.newest(worker)
-                    if first is not None and newest > first:
-                        return False
-                    first = newest if first is None else first
-                await self._looked.wait()
+                    return False
+                await self._changed.wait()
             return loss.kind != "ended"
         return False
 

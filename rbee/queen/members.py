@@ -38,6 +38,8 @@ class Member(Generic[B]):
     """When it will have been silent for too long."""
     heard: float
     suspect: bool = False
+    unproven: int = 0
+    """Beats that are still to come before it is certain that one who was suspected lives."""
     stuck: bool = False
     """A worker whose step took too long, and that has not shown another since."""
     dropped: bool = False
@@ -56,8 +58,15 @@ def heard(known: Member[B] | None, beat: B, now: float, patience_s: float) -> Me
     """The member after a new beat; `known` is what was known of the same life."""
     if known is None:
         return Member(beat, now, now + patience_s, now, stuck=_stuck(None, beat))
-    wedged = _stuck(known, beat)
-    return Member(beat, known.first, now + patience_s, now, stuck=wedged, dropped=known.dropped)
+    return Member(
+        beat,
+        known.first,
+        now + patience_s,
+        now,
+        unproven=max(0, known.unproven - 1),
+        stuck=_stuck(known, beat),
+        dropped=known.dropped,
+    )
 
 
 def denies(hive: Member[HiveBeat], worker: Member[WorkerBeat]) -> bool:

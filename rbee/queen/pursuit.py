@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 
@@ -37,12 +37,20 @@ from rbee.wire.jobs import Job
 
 
 class Pursuit:
-    """Owns the memory of poisonous requests and the budget of retries."""
+    """Owns the memory of poisonous requests and the budget of retries. Times come from `clock`,
+    which is monotonic."""
 
-    def __init__(self, dispatch: Dispatch, metrics: Metrics, patience_s: float) -> None:
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        metrics: Metrics,
+        patience_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.dispatch = dispatch
         self.metrics = metrics
         self.patience_s = patience_s
+        self.clock = clock
         self.leaving = False
         """This queen ends."""
         self._quarantine = Quarantine()
@@ -59,7 +67,7 @@ class Pursuit:
         """The answer's last event. `ends` is the deadline, `writing` the worker that has the answer
         already. Raises what the request itself has deserved, and the last loss when it is given up.
         """
-        attempts = Attempts(infer, self._quarantine, self._budget, time.monotonic())
+        attempts = Attempts(infer, self._quarantine, self._budget, self.clock())
         return await _Chase(self, relay, infer, job, ends, attempts, own=writing is None).run(
             writing
         )
@@ -80,7 +88,7 @@ class _Chase:
 
     async def run(self, writing: WorkerBeat | None) -> Done:
         while True:
-            self.attempts.check(time.monotonic())
+            self.attempts.check(self.of.clock())
             async with AsyncExitStack() as held:
                 if writing is not None:
                     lease = await held.enter_async_context(self.of.dispatch.hold(writing))
@@ -88,21 +96,21 @@ class _Chase:
                     lease = await self._leased(held)
                 done = await self._attempt(lease, attach=writing is not None)
             if done is not None:
-                self.attempts.over(time.monotonic())
+                self.attempts.over(self.of.clock())
                 return done
             writing = None
             await self._go_on(lease)
 
     async def _leased(self, held: AsyncExitStack) -> Lease:
         """A worker; for an answer that was begun, as soon as there is one again."""
-        gives_up, tries = time.monotonic() + self.of.patience_s, 0
+        gives_up, tries = self.of.clock() + self.of.patience_s, 0
         while True:
             try:
                 return await held.enter_async_context(self._lease())
             except RbeeError as exc:
                 if not self.relay.begun or isinstance(exc, BadRequest):
                     raise
-                if time.monotonic() >= gives_up:
+                if self.of.clock() >= gives_up:
                     raise WorkerGone(
                         f"Its worker was lost, and none can go on: {exc.message}", hint=exc.hint
                     ) from exc
@@ -117,7 +125,7 @@ class _Chase:
             need,
             self.job.emit,
             self.infer.priority,
-            deadline_s=None if self.ends is None else max(0.0, self.ends - time.monotonic()),
+            deadline_s=None if self.ends is None else max(0.0, self.ends - self.of.clock()),
             suspect=self.attempts.suspect,
             again=self.attempts.again,
         )
@@ -152,12 +160,12 @@ class _Chase:
         """Return when the next attempt may be made. Raises when there shall be none."""
         begun, chance = self.relay.begun, random.random()
         if ended.declined:
-            pause = self.attempts.declined(begun, time.monotonic(), chance)
+            pause = self.attempts.declined(begun, self.of.clock(), chance)
         else:
             verdict = await self._verdict(ended)
             if verdict == "poison":
                 self.of.metrics.quarantined()
-            pause = self.attempts.lost(ended, verdict, begun, time.monotonic(), chance)
+            pause = self.attempts.lost(ended, verdict, begun, self.of.clock(), chance)
         if begun and not ended.declined and self.relay.reached:  # else nobody had gone on with it
             self._tell_moved(ended)
         elif not begun:
@@ -176,7 +184,7 @@ class _Chase:
         self.job.emit(Moved(worker_id=ended.worker.id, why=ended.lost, migrations=moves))
 
     def _left_ms(self) -> int | None:
-        return None if self.ends is None else max(1, int((self.ends - time.monotonic()) * 1_000))
+        return None if self.ends is None else max(1, int((self.ends - self.of.clock()) * 1_000))
 
 
 def need_of(infer: Infer) -> Need:

@@ -7,7 +7,8 @@
 3. Silence of `beats_missed` intervals, by the queen's own monotonic clock, means dead: nothing is
    sent there, and after `FORGET_S` it is forgotten.
 4. A hive's word about its children counts at once: what it calls crashed, or no longer lists, gets
-   no requests. So does the relay's: a worker it found dead is suspected until a newer beat.
+   no requests. So does the relay's: a worker it found dead is suspected until a newer beat, and
+   proven to live by the second one, for the first may have been on its way when it died.
 5. A worker whose step takes longer than it may is wedged until it shows another step.
 6. What the queen slept through is nobody's silence: when she was not asked for `awake_s`, she was
    stopped, or her machine was.
@@ -37,6 +38,8 @@ MAX_WORKERS = 32_768
 MAX_PAST_LIVES = 8_192
 BEATS_PER_S = 500.0
 """What all beats together may cost the queen; in a larger fleet each comes less often."""
+PROOF_BEATS = 2
+"""Beats by which a suspected worker is proven to live: it sends one at a time."""
 OVER = 2**63
 """The `seq` after which nothing of a life counts any more."""
 
@@ -111,7 +114,8 @@ class Registry:
             log.info("%s is there, at %r", beat.id, beat.url)
         taken = heard(known, beat, now, self._missed * next_s)
         seen = beat.id in self._asked and known is not None and not taken.stuck
-        if known is None or not seen or not same(known.beat, beat, len(table)):
+        proving = known is not None and known.unproven > 0
+        if known is None or not seen or proving or not same(known.beat, beat, len(table)):
             self._drawn = None
         table[beat.id] = taken
         return True
@@ -154,7 +158,7 @@ class Registry:
         """The relay found this worker dead: send nothing there before it is heard again."""
         known = self._workers.get(worker_id)
         if known is not None and known.beat.incarnation == incarnation:
-            known.suspect = True
+            known.suspect, known.unproven = True, PROOF_BEATS
             self._drawn = None
 
     def lost(self, worker: WorkerBeat, now: float) -> Loss | None:
@@ -180,16 +184,10 @@ class Registry:
         return Loss("crashed", "it was started anew")
 
     def suspected(self, worker: WorkerBeat) -> bool:
-        """Whether this life is suspected, and has not been heard since."""
+        """Whether this life was suspected, and has not proven since that it lives."""
         known = self._workers.get(worker.id)
         same_life = known is not None and known.beat.incarnation == worker.incarnation
-        return known is not None and same_life and known.suspect
-
-    def newest(self, worker: WorkerBeat) -> int:
-        """The number of the last beat heard of this life; 0 when it is not known."""
-        known = self._workers.get(worker.id)
-        same_life = known is not None and known.beat.incarnation == worker.incarnation
-        return known.beat.seq if known is not None and same_life else 0
+        return known is not None and same_life and known.unproven > 0
 
     def holder(self, job_id: str, now: float) -> WorkerBeat | None:
         """The living worker that has the job; where several do, the one that named it last."""

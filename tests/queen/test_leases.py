@@ -219,9 +219,8 @@ def test_a_broken_connection_alone_convicts_nobody() -> None:
         await world.beat("a")
         suspect = await world.ask(suspect=True, again=True)
         await world.finish(suspect, breaks=True)
-        assert suspect.verdict is None
         await world.beat("a")
-        assert suspect.verdict is None, "it may have said that before it died"
+        assert suspect.verdict is None, "that beat may be older than the break"
         await world.beat("a")
         assert suspect.verdict == "suspect"
         await world.wait(1.0)
@@ -234,7 +233,9 @@ def test_a_broken_connection_alone_convicts_nobody() -> None:
     told(story)
 
 
-def test_a_last_beat_that_comes_late_acquits_nobody() -> None:
+def test_a_beat_that_was_on_its_way_clears_no_culprit() -> None:
+    """The worker sent it, died of the request, and the broken connection was noticed first."""
+
     async def story(world: World) -> None:
         await world.beat("a")
         suspect = await world.ask(suspect=True, again=True)
