@@ -1,33 +1,26 @@
 """A queen is killed in the middle of an answer: another takes over, or she is started again, and
-whoever was reading reads the whole answer without doing anything for it.
-
-The text is forced by a grammar: it is known beforehand to the last byte, whatever the rounding.
-"""
+whoever was reading reads the whole answer without doing anything for it."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rbee.client.asynchronous import AsyncClient
 from rbee.client.sync import Client
-from rbee.contracts.events import AnyEvent, Done, Token
 from tests.http import ask
 from tests.processes import Started
+from tests.system.counting import COUNT, COUNTING, EARLY, PROMPT, Counted
 from tests.system.stack import RBEE, environment, fact, free_ports, role
 
-COUNT = " ".join(map(str, range(1, 161)))
-"""Some 550 tokens: a second, in which a queen can die and another can be started."""
-COUNTING: dict[str, Any] = {"model": "bee", "grammar": f'root ::= "{COUNT}"'}
-EARLY = 5
 LIMIT_S = 60.0
 
 
@@ -71,38 +64,6 @@ def knows_somebody(queen: Started) -> bool:
     return bool(Client(queen.url).status().workers)
 
 
-class Killing:
-    """Notes events, and has the queen killed after a few."""
-
-    def __init__(self, kill: Callable[[], object]) -> None:
-        self.seen: list[AnyEvent] = []
-        self._kill = kill
-        self._is_due = True
-
-    def feed(self, event: AnyEvent) -> None:
-        self.seen.append(event)
-        if self._is_due and len(self.tokens) >= EARLY:
-            self._is_due = False
-            self._kill()
-
-    @property
-    def tokens(self) -> list[Token]:
-        return [event for event in self.seen if isinstance(event, Token)]
-
-    def check(self) -> None:
-        """All of it was said, once, by one worker that nobody asked anew."""
-        assert not self._is_due
-        last = self.seen[-1]
-        assert isinstance(last, Done), last
-        assert (last.finish_reason, last.migrations) == ("stop", 0)
-        assert "".join(token.text for token in self.tokens) == COUNT
-        due = 0
-        for token in self.tokens:
-            assert token.index == due, "a token is missing, or came twice"
-            due += len(token.token_ids)
-        assert due == last.usage.completion_tokens
-
-
 def at_peace(queen: Started) -> bool:
     """Whether she waits for nothing, by her own count."""
     queue = Client(queen.url).status().queue
@@ -111,24 +72,24 @@ def at_peace(queen: Started) -> bool:
 
 def test_a_second_queen_takes_over_in_the_middle_of_an_answer(tmp_path: Path) -> None:
     with reign(tmp_path, 2) as made:
-        heard = Killing(made.kill)
+        heard = Counted(made.kill)
         client = Client(made.addresses)
-        with client.stream("I count:", **COUNTING) as events:
+        with client.stream(PROMPT, **COUNTING) as events:
             for event in events:
                 heard.feed(event)
-        heard.check()
+        assert heard.done().migrations == 0
         after_the_first(made, client.queen, events.job_id)
 
 
 @pytest.mark.anyio
 async def test_she_does_for_a_client_that_awaits(tmp_path: Path) -> None:
     with reign(tmp_path, 2) as made:
-        heard = Killing(made.kill)
+        heard = Counted(made.kill)
         async with AsyncClient(made.addresses) as client:
-            async with client.stream("I count:", **COUNTING) as events:
+            async with client.stream(PROMPT, **COUNTING) as events:
                 async for event in events:
                     heard.feed(event)
-            heard.check()
+            assert heard.done().migrations == 0
             after_the_first(made, client.queen, events.job_id)
 
 
@@ -141,7 +102,7 @@ def after_the_first(made: Reign, asked: str, job_id: str) -> None:
     assert Client(made.addresses).infer("2 + 2 is", model="bee", max_tokens=4).choices[0].text
 
 
-@pytest.mark.parametrize("command", [("infer", "I count:"), ("chat",)])
+@pytest.mark.parametrize("command", [("infer", PROMPT), ("chat",)])
 def test_the_command_line_goes_on_with_a_queen_that_was_started_again(
     tmp_path: Path, command: tuple[str, ...]
 ) -> None:
@@ -173,10 +134,10 @@ def said(arguments: list[str], made: Reign, kill: Callable[[], object] = lambda:
     ) as child:
         try:
             assert child.stdin is not None and child.stdout is not None
-            child.stdin.write(b"I count:\n")
+            child.stdin.write(f"{PROMPT}\n".encode())
             child.stdin.close()
             child.stdin = None
-            begun = child.stdout.read(EARLY)
+            begun = os.read(child.stdout.fileno(), EARLY)  # what a buffer took would be lost
             kill()
             rest, told = child.communicate(timeout=LIMIT_S)
         finally:
