@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 READY_S = 30.0
 STOP_S = 10.0
 IDLE_S = 1.5
-"""In which an idle role ends: a second, and half of one for a busy machine."""
+"""In which an idle role ends, at the first try: a second, and half of one for a busy machine. The
+second itself is asserted in `tests/system/test_idle_end.py`, as the best of three."""
 
 
 @dataclass

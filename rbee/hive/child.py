@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 import signal
 import time
 from collections.abc import Callable
@@ -252,7 +253,8 @@ class Child:
 
     async def _pause(self) -> None:
         """Wait before the next life; `stop` wakes it."""
-        wait_s = backoff_s(self._crashes, self._config.backoff_first_s, self._config.backoff_max_s)
+        first_s, max_s = self._config.backoff_first_s, self._config.backoff_max_s
+        wait_s = backoff_s(self._crashes, first_s, max_s, random.random())
         with anyio.CancelScope() as self._scope:
             await anyio.sleep(wait_s)
         if self.state == "backoff":

@@ -8,6 +8,7 @@ a line, and ends itself when its stdin closes: that is how it learns that the hi
 from __future__ import annotations
 
 import os
+import random
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from rbee.contracts.events import AnyEvent, Done, Progress
 from rbee.errors import HubFailed, RbeeError, Unavailable
 from rbee.hive import hub
 from rbee.hive.choice import HubFile, choose
+from rbee.hive.lifecycle import backoff_s
 from rbee.hive.partial import Partial
 from rbee.naming import Reference, parse
 from rbee.wire.codec import encode
@@ -25,7 +27,8 @@ from rbee.wire.replies import failed
 TELL_EVERY_S = 0.2
 BREAKS_MAX = 3
 """Breaks in a row without a new byte, after which the download is given up."""
-BREAK_S = 0.5
+PAUSE_S, MAX_PAUSE_S = 0.5, 4.0
+"""After a break: doubled with each one in a row, with jitter."""
 
 
 def main(argv: list[str]) -> int:
@@ -101,7 +104,7 @@ def _transfer(repo: str, commit: str, file: HubFile, partial: Partial, timeout_s
         if partial.missing:
             if breaks >= BREAKS_MAX:
                 raise problem
-            time.sleep(BREAK_S)
+            time.sleep(backoff_s(breaks, PAUSE_S, MAX_PAUSE_S, random.random()))
 
 
 if __name__ == "__main__":

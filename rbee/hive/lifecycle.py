@@ -29,6 +29,8 @@ MOVES: Final[Mapping[ChildState, frozenset[ChildState]]] = MappingProxyType(
 )
 ALIVE: Final = frozenset({"starting", "ready", "draining", "backoff"})
 """States in which a worker counts: it holds a model, or will."""
+JITTER: Final = 0.25
+"""The part of a pause that is left to chance."""
 
 
 def after_exit(has_served: bool, crashes: int, crashes_max: int) -> Literal["backoff", "failed"]:
@@ -36,9 +38,10 @@ def after_exit(has_served: bool, crashes: int, crashes_max: int) -> Literal["bac
     return "backoff" if has_served and crashes < crashes_max else "failed"
 
 
-def backoff_s(crashes: int, first_s: float, max_s: float) -> float:
-    """How long to wait after the `crashes`-th crash in a row: doubled each time, bounded."""
-    return min(max_s, first_s * 2.0 ** min(crashes - 1, 32))
+def backoff_s(failures: int, first_s: float, max_s: float, chance: float) -> float:
+    """How long to wait after so many failures in a row: doubled each time, bounded, and up to a
+    quarter less by `chance` (0 to 1), so that what failed together does not come again together."""
+    return min(max_s, first_s * 2.0 ** min(failures - 1, 32)) * (1.0 - JITTER * chance)
 
 
 def crashes_in_a_row(before: int, served_s: float, forgiven_s: float) -> int:

@@ -2,14 +2,16 @@
 
 1. The listener's acknowledgement says when the next one is due.
 2. A changed state is sent at once (`poke`), but never two within `MIN_GAP_S`.
-3. No listener, no harm: silence is retried every `RETRY_S`, so that either may be started first and
-   a restarted queen knows the fleet again within a beat.
+3. No listener, no harm: an unheard beat is sent again after the interval that was told last, and
+   after `RETRY_S` at most, so that either may be started first and a restarted queen knows the
+   fleet again within a beat. A part of it is chance, so that a fleet does not come all at once.
 4. Several listeners (`Beaters`) hear of one life, each at its own pace: a deaf one delays nobody.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -24,9 +26,17 @@ log = logging.getLogger(__name__)
 RETRY_S = 1.0
 MIN_GAP_S = 0.02
 TIMEOUT_S = 3.0
+JITTER = 0.25
+"""The part of a pause that is left to chance."""
 FAREWELL_S = 0.4
 """Less than the second in which an idle role ends."""
 Snapshot = Callable[[int], Beat]
+
+
+def retry_s(told_s: float, chance: float) -> float:
+    """How long after a beat that nobody heard the next one is due; `told_s` is the interval that
+    the listener wished last, `chance` (0 to 1) is the jitter's. Never more than either bound."""
+    return min(RETRY_S, told_s) * (1.0 - JITTER * chance)
 
 
 class Beater:
@@ -49,6 +59,7 @@ class Beater:
         self._seq = 0
         self._poke = anyio.Event()
         self._heard = True
+        self._told_s = RETRY_S
         self._acked = time.monotonic()
 
     def __repr__(self) -> str:
@@ -90,11 +101,12 @@ class Beater:
             if self._heard:
                 log.warning("no answer from %s, trying on: %s", self._listener, exc)
             self._heard = False
-            return RETRY_S
+            return retry_s(self._told_s, random.random())
         if not self._heard:
             log.info("%s at %s answers", self._listener, self._url)
         self._heard, self._acked = True, time.monotonic()
-        return max(MIN_GAP_S, ack.next_s)
+        self._told_s = max(MIN_GAP_S, ack.next_s)
+        return self._told_s
 
 
 class Beaters:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rbee.contracts.fleet import WorkerState
 from rbee.hive.lifecycle import (
     ALIVE,
+    JITTER,
     MOVES,
     ChildState,
     after_exit,
@@ -45,12 +46,24 @@ def test_a_worker_that_never_served_is_not_tried_again() -> None:
 
 
 def test_the_wait_doubles_up_to_its_bound() -> None:
-    assert [backoff_s(n, 1.0, 60.0) for n in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    waits = [backoff_s(n, 1.0, 60.0, chance=0.0) for n in range(1, 9)]
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert backoff_s(3, 1.0, 60.0, chance=1.0) == 3
 
 
-@given(st.integers(1, 10**9), st.floats(0.05, 3_600), st.floats(0.05, 3_600))
-def test_the_wait_is_bounded_for_any_count(crashes: int, first: float, most: float) -> None:
-    assert 0 < backoff_s(crashes, first, most) <= most
+@given(
+    st.integers(1, 10**9),
+    st.floats(0.05, 3_600),
+    st.floats(0.05, 3_600),
+    st.lists(st.floats(0, 1), min_size=2, max_size=2, unique=True).map(sorted),
+)
+def test_the_wait_is_bounded_for_any_count_and_a_part_of_it_is_chance(
+    failures: int, first: float, most: float, chances: list[float]
+) -> None:
+    whole = backoff_s(failures, first, most, 0.0)
+    early, late = (backoff_s(failures, first, most, chance) for chance in reversed(chances))
+    assert (1 - JITTER) * whole <= early <= late <= whole <= most
+    assert whole >= min(first, most) and backoff_s(failures + 1, first, most, 0.0) >= whole
 
 
 def test_serving_long_enough_forgives() -> None:

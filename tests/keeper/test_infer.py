@@ -135,6 +135,16 @@ def test_a_chat_remembers_resets_and_leaves(rbee: Rbee) -> None:
     assert said == [["One"], ["One", "Hello", "Two"], ["Three"]]
 
 
+def test_a_chat_goes_on_over_a_break_and_remembers_the_whole_answer(rbee: Rbee) -> None:
+    events = log(["a", "b", "c"])
+    with frail(events, Fault("cut", 2), Fault("draining"), Fault("reset", 1)) as queen:
+        told = Rbee(rbee.home, queen.url, rbee.hive)("chat", stdin="One\nTwo\n")
+    assert (told.code, told.out, told.err) == (0, "abc\nabc\n", "")
+    bodies = [asked.json() for asked in queen.asked if asked.method == "POST"]
+    said = [[m["content"] for m in body["messages"]] for body in bodies]
+    assert said == [["One"], ["One", "abc", "Two"]]
+
+
 def test_a_chat_asks_as_infer_does(rbee: Rbee, tmp_path: Path) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text('{"type": "object"}')

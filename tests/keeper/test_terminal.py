@@ -144,13 +144,35 @@ def test_a_wait_is_shown_and_gone_and_text_is_harmless(rbee: Rbee) -> None:
 
 
 def test_a_break_is_told_below_the_text_and_gone_when_it_goes_on(rbee: Rbee) -> None:
-    events = log(["one", " two"], waits=0)
-    with frail(events, Fault("reset", 1), Fault("draining")) as queen:
+    with broken_once() as queen, terminal(rbee, queen, "infer", "Hi") as screen:
+        assert over_a_break(queen, screen) == BREAK_SHOWN
+        assert screen.child.wait(LIMIT_S) == 0
+
+
+def test_a_chat_shows_a_break_so_too_and_goes_on(rbee: Rbee) -> None:
+    with broken_once() as queen, terminal(rbee, queen, "chat") as screen:
+        screen.prompt()
+        screen.type("Count\n")
+        assert over_a_break(queen, screen) == BREAK_SHOWN
+        screen.prompt()
+        screen.type("\x04")
+        assert screen.child.wait(LIMIT_S) == 0
+
+
+_TOLD = "\r\x1b[K\x1b[2mthe queen does not answer; trying again\x1b[22m"
+BREAK_SHOWN = f"\x1bD\x1b[A\x1b7\r\n{_TOLD}{_TOLD}\r\x1b[K\x1b8 two"
+
+
+@contextmanager
+def broken_once() -> Iterator[Frail]:
+    """A queen whose stream breaks when its first word was seen, and who then refuses once."""
+    with frail(log(["one", " two"], waits=0), Fault("reset", 1), Fault("draining")) as queen:
         queen.break_at = 1
-        with terminal(rbee, queen, "infer", "Hi") as screen:
-            screen.wait_for("one")
-            queen.seen.release()
-            shown = screen.wait_for("two")
-            assert screen.child.wait(LIMIT_S) == 0
-    told = "\r\x1b[K\x1b[2mthe queen does not answer; trying again\x1b[22m"
-    assert shown == f"\x1bD\x1b[A\x1b7\r\n{told}{told}\r\x1b[K\x1b8 two"
+        yield queen
+
+
+def over_a_break(queen: Frail, screen: Terminal) -> str:
+    """What is shown between the first word and the second."""
+    screen.wait_for("one")
+    queen.seen.release()
+    return screen.wait_for("two")

@@ -8,13 +8,23 @@ from dataclasses import dataclass, field
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.responses import Response
 
 from rbee.contracts.fleet import Beat, BeatAck, HiveBeat
 from rbee.errors import Unavailable
 from rbee.wire import beats, codec, server
-from rbee.wire.beats import FAREWELL_S, MIN_GAP_S, Beater, Beaters
+from rbee.wire.beats import (
+    FAREWELL_S,
+    JITTER,
+    MIN_GAP_S,
+    RETRY_S,
+    Beater,
+    Beaters,
+    retry_s,
+)
 from rbee.wire.http import Http
 from rbee.wire.openapi import Endpoint
 from rbee.wire.replies import reply
@@ -29,11 +39,13 @@ class Queen:
 
     next_s: float = 3_600.0
     failing: bool = False
+    refused: int = 0
     got: list[HiveBeat] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
     async def heartbeat(self, request: Request) -> Response:
         if self.failing:
+            self.refused += 1
             raise Unavailable("Not now.")
         self.got.append(codec.decode(await request.body(), Beat))
         self.times.append(anyio.current_time())
@@ -155,6 +167,24 @@ async def test_a_queen_that_comes_later_is_found(monkeypatch: pytest.MonkeyPatch
         again = len(queen.got)
         async with serving(application_of(queen.endpoints), port=port):
             await until(lambda: len(queen.got) >= again + 2)
+
+
+@given(st.floats(MIN_GAP_S, 3_600), st.floats(0, 1))
+def test_a_retry_is_never_later_than_a_beat_or_a_second(told: float, chance: float) -> None:
+    bound = min(RETRY_S, told)
+    assert (1 - JITTER) * bound <= retry_s(told, chance) <= bound == retry_s(told, 0.0)
+
+
+async def test_an_unheard_beat_is_sent_again_as_soon_as_the_queen_wished_for_one() -> None:
+    """With a second between them, `RETRY_S`, these would take longer than the test may."""
+    queen = Queen(next_s=0.05)
+    async with serving(application_of(queen.endpoints)) as url, beating(url, Hive()):
+        await until(lambda: len(queen.got) == 1)
+        queen.failing = True
+        await until(lambda: queen.refused >= 20)
+        queen.failing = False
+        seen = len(queen.got)
+        await until(lambda: len(queen.got) > seen)
 
 
 async def test_a_queen_that_refuses_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

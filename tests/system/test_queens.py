@@ -1,0 +1,146 @@
+"""A queen is killed in the middle of an answer: another takes over, or she is started again, and
+whoever was reading reads the whole answer without doing anything for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from rbee.client.asynchronous import AsyncClient
+from rbee.client.sync import Client
+from tests.http import ask
+from tests.processes import Started
+from tests.system.counting import COUNT, COUNTING, EARLY, PROMPT, Counted
+from tests.system.stack import RBEE, environment, fact, free_ports, role
+
+LIMIT_S = 60.0
+
+
+@dataclass
+class Reign:
+    """One worker that beats to every queen there is."""
+
+    queens: list[Started]
+    worker: Started
+    env: dict[str, str]
+
+    @property
+    def addresses(self) -> str:
+        return ",".join(queen.url for queen in self.queens)
+
+    def kill(self) -> Started:
+        """Kill the first queen, while the worker is still busy with an answer."""
+        assert ask("GET", f"{self.worker.url}/v1/status").json()["busy"] == 1
+        self.queens[0].kill()
+        return self.queens[0]
+
+
+@contextmanager
+def reign(home: Path, queens: int) -> Iterator[Reign]:
+    """So many queens and their worker, each a process of its own."""
+    ports = free_ports(queens + 1)
+    env = environment(home, ports[0], ports[-1])
+    with ExitStack() as opened:
+        made = [
+            opened.enter_context(role("queen", env, "--port", str(port))) for port in ports[:-1]
+        ]
+        told = ",".join(queen.url for queen in made)
+        flags = ("--port", "0", "--model", "bee", "--queen", told, "--slots", "2")
+        worker = opened.enter_context(role("worker", env, *flags))
+        for queen in made:
+            fact(partial(knows_somebody, queen), "every queen knows the worker")
+        yield Reign(made, worker, env)
+
+
+def knows_somebody(queen: Started) -> bool:
+    return bool(Client(queen.url).status().workers)
+
+
+def at_peace(queen: Started) -> bool:
+    """Whether she waits for nothing, by her own count."""
+    queue = Client(queen.url).status().queue
+    return not queue.waiting and not queue.leased
+
+
+def test_a_second_queen_takes_over_in_the_middle_of_an_answer(tmp_path: Path) -> None:
+    with reign(tmp_path, 2) as made:
+        heard = Counted(made.kill)
+        client = Client(made.addresses)
+        with client.stream(PROMPT, **COUNTING) as events:
+            for event in events:
+                heard.feed(event)
+        assert heard.done().migrations == 0
+        after_the_first(made, client.queen, events.job_id)
+
+
+@pytest.mark.anyio
+async def test_she_does_for_a_client_that_awaits(tmp_path: Path) -> None:
+    with reign(tmp_path, 2) as made:
+        heard = Counted(made.kill)
+        async with AsyncClient(made.addresses) as client:
+            async with client.stream(PROMPT, **COUNTING) as events:
+                async for event in events:
+                    heard.feed(event)
+            assert heard.done().migrations == 0
+            after_the_first(made, client.queen, events.job_id)
+
+
+def after_the_first(made: Reign, asked: str, job_id: str) -> None:
+    """The second has the answer and no debts, and is asked from now on."""
+    first, second = made.queens
+    assert first.child.poll() is not None and asked == second.url
+    assert Client(second.url).job(job_id).state == "done"
+    fact(lambda: at_peace(second), "nothing is left behind")
+    assert Client(made.addresses).infer("2 + 2 is", model="bee", max_tokens=4).choices[0].text
+
+
+@pytest.mark.parametrize("command", [("infer", PROMPT), ("chat",)])
+def test_the_command_line_goes_on_with_a_queen_that_was_started_again(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps({"const": COUNT}))
+    arguments = [*RBEE, *command, "--json-schema", str(schema), "--temperature", "0"]
+    with reign(tmp_path, 1) as made, ExitStack() as later:
+        undisturbed = said(arguments, made)
+        assert undisturbed == f'"{COUNT}"\n'.encode()
+
+        def kill() -> None:
+            killed = made.kill()
+            later.enter_context(role("queen", made.env, "--port", str(killed.port)))
+
+        assert said(arguments, made, kill) == undisturbed
+        [again] = Client(made.addresses).jobs()
+        assert again.state == "done"
+
+
+def said(arguments: list[str], made: Reign, kill: Callable[[], object] = lambda: None) -> bytes:
+    """All that a command writes to stdout; `kill` is called when it has written a little. It ends
+    well, and is quiet about its troubles."""
+    with subprocess.Popen(
+        arguments,
+        env=made.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        try:
+            assert child.stdin is not None and child.stdout is not None
+            child.stdin.write(f"{PROMPT}\n".encode())
+            child.stdin.close()
+            child.stdin = None
+            begun = os.read(child.stdout.fileno(), EARLY)  # what a buffer took would be lost
+            kill()
+            rest, told = child.communicate(timeout=LIMIT_S)
+        finally:
+            child.kill()
+    assert (child.returncode, told) == (0, b"")
+    return begun + rest
