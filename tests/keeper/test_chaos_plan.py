@@ -42,7 +42,20 @@ def test_a_victim_is_a_long_answer_and_is_hit_inside_of_it(seed: int, pieces: in
     for turn in schedule(KILL, seed):
         assert len(turn.asks) == KILL.load.width
         assert turn.asks[turn.victim] in long
-        assert 1 <= after(turn, pieces) < pieces
+        assert 1 <= after(turn, pieces).pieces < pieces
+        assert after(turn, pieces).tokens == 0
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(2, 20), st.integers(2, 100))
+def test_what_is_held_back_is_hit_inside_of_a_piece(seed: int, pieces: int, held: int) -> None:
+    for turn in schedule(KILL, seed):
+        moment = after(turn, pieces, held)
+        assert 1 <= moment.pieces < pieces and 0 <= moment.tokens <= held
+
+
+def test_tool_calls_are_among_what_the_suite_hits() -> None:
+    hit = {turn.asks[turn.victim] for turn in schedule(KILL, 1, KILL.n)}
+    assert {"sdk calls", "chat calls"} <= hit
 
 
 def test_every_kind_of_request_comes_up() -> None:

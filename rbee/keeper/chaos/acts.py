@@ -18,7 +18,7 @@ import anyio
 from rbee.errors import Late, RbeeError
 from rbee.keeper.chaos.asks import Ask, noise
 from rbee.keeper.chaos.doors import Doors
-from rbee.keeper.chaos.fleet import Fleet, Seat, runs, until
+from rbee.keeper.chaos.fleet import WATCH_S, Fleet, Seat, runs, until
 from rbee.keeper.chaos.heard import Heard
 from rbee.keeper.chaos.members import HIVE_GRACE_S, QUEEN, Throwaway
 from rbee.keeper.chaos.outcome import Strike
@@ -29,8 +29,6 @@ OUT_S = 5.0
 REPLACED_S = 30.0
 SETTLED_S = 15.0
 MOST_KILLS = 6
-WATCH_S = 0.002
-"""A prompt is read within a few hundredths of a second."""
 POISON_LIMIT_S = 45.0
 Perform = Callable[[Fleet, Heard, int], Awaitable[Strike | None]]
 """(the fleet, the answer that it is aimed at, a number of this round's own)"""

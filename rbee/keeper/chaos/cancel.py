@@ -16,7 +16,7 @@ from rbee import bee
 from rbee.contracts.answers import JobList, JobView
 from rbee.errors import Late
 from rbee.keeper.chaos.asks import COUNTING, MODEL, noise
-from rbee.keeper.chaos.fleet import until
+from rbee.keeper.chaos.fleet import WATCH_S, until
 from rbee.keeper.chaos.members import Throwaway
 from rbee.keeper.chaos.outcome import Outcome
 from rbee.keeper.chaos.plan import Scenario
@@ -27,7 +27,6 @@ from rbee.keeper.chaos.slow import PAUSE_LIMIT_S, TALKATIVE, over, paused, view
 FREE_S = 0.5
 """An engine step takes some milliseconds here; the rest is for looking, and for a busy machine."""
 BEGUN_S = 20.0
-WATCH_S = 0.002
 ENDLESS: dict[str, Any] = {
     "model": MODEL,
     "prompt": COUNTING,

@@ -173,8 +173,9 @@ def note(event: AnyEvent, heard: Heard) -> None:
 
 
 def _calls(calls: list[ToolCall]) -> str:
-    """Tool calls as text to be compared; their ids are random."""
-    return "".join(f"[{call.function.name} {call.function.arguments}]" for call in calls)
+    """Tool calls as text to be compared, with their places; their ids are random."""
+    made = ((call.index, call.function) for call in calls)
+    return "".join(f"[{place} {spec.name} {spec.arguments}]" for place, spec in made)
 
 
 def note_chunk(chunk: dict[str, Any], heard: Heard) -> None:
@@ -186,7 +187,8 @@ def note_chunk(chunk: dict[str, Any], heard: Heard) -> None:
         delta = choice.get("delta") or {}
         text = choice.get("text") or delta.get("content") or ""
         for call in delta.get("tool_calls") or ():
-            text += f"[{call['function']['name']} {call['function']['arguments']}]"
+            spec = call["function"]
+            text += f"[{call['index']} {spec['name']} {spec['arguments']}]"
         scores = choice.get("logprobs") or {}
         scored = len(scores.get("content") or scores.get("tokens") or ())
         if text or scored:

@@ -25,6 +25,8 @@ from rbee.wire.http import Http
 
 T = TypeVar("T")
 LOOK_S = 0.05
+WATCH_S = 0.002
+"""Between two looks at what is over within a few hundredths of a second."""
 WHOLE_S = 60.0
 ANSWER_S = 2.0
 DRAIN_LIMIT_S = 60.0
@@ -155,6 +157,11 @@ class Fleet:
         except RbeeError:
             return None
         return found
+
+    async def steps(self, seat: Seat | None) -> int | None:
+        """How many steps a worker's engine has made; None when it does not tell."""
+        beat = await self.beat(seat) if seat is not None else None
+        return beat.step if beat is not None else None
 
     def hurt(self, seat: Seat, how: signal.Signals) -> None:
         """Send a signal to a worker, if it still is the process that the hive told of."""

@@ -15,7 +15,7 @@ from rbee.keeper.chaos.asks import Ask
 from rbee.keeper.chaos.compare import compare, reference_of
 from rbee.keeper.chaos.doors import Doors
 from rbee.keeper.chaos.draw import after, turns
-from rbee.keeper.chaos.fleet import Fleet
+from rbee.keeper.chaos.fleet import WATCH_S, Fleet, until
 from rbee.keeper.chaos.heard import Heard, standstill_s
 from rbee.keeper.chaos.outcome import Outcome
 from rbee.keeper.chaos.plan import Act, Reference, Scenario, Turn
@@ -66,12 +66,28 @@ async def _round(scenario: Scenario, stage: Stage, turn: Turn, outcome: Outcome)
             ask = stage.asks[one.ask]
             group.start_soon(stage.doors.listen, ask, one, scenario.load.patience_s)
         victim = heard[turn.victim]
-        await victim.reaches(after(turn, stage.references[victim.ask].pieces))
+        await _reached(stage, victim, turn)
         strike = await ACTS[act](stage.fleet, victim, turn.salt)
     if strike is not None:
         strike.victim = victim
         strike.standstill_s = None if victim.code else standstill_s(victim, strike.at)
         outcome.strikes.append(strike)
+
+
+async def _reached(stage: Stage, victim: Heard, turn: Turn) -> None:
+    """Wait until the victim's moment has come, or its end."""
+    moment = after(turn, stage.references[victim.ask].pieces, stage.asks[victim.ask].held)
+    if not await victim.reaches(moment.pieces) or not moment.tokens:
+        return
+    seat = await stage.fleet.seat_of(victim.job_id)
+    first = await stage.fleet.steps(seat)
+
+    async def computed() -> bool:
+        """A step is a token of everybody who runs."""
+        now = await stage.fleet.steps(seat)
+        return bool(victim.ended) or now is None or first is None or now >= first + moment.tokens
+
+    await until(computed, "its tokens are computed", ROUND_S, WATCH_S)
 
 
 async def steady(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: Outcome) -> None:
