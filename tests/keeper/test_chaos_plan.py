@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from rbee.keeper.chaos.draw import after, turns
 from rbee.keeper.chaos.heard import Heard, Piece
 from rbee.keeper.chaos.outcome import Flood, Outcome, Row, Strike, p99, row
 from rbee.keeper.chaos.plan import Scenario, Turn
+from rbee.keeper.chaos.rounds import was_over
 from rbee.keeper.chaos.run import WAYS
 from rbee.keeper.chaos.scenarios import SCENARIOS
 
@@ -51,6 +53,24 @@ def test_what_is_held_back_is_hit_inside_of_a_piece(seed: int, pieces: int, held
     for turn in schedule(KILL, seed):
         moment = after(turn, pieces, held)
         assert 1 <= moment.pieces < pieces and 0 <= moment.tokens <= held
+
+
+def test_any_part_of_an_answer_can_be_hit() -> None:
+    places = [after(turn, 100).pieces for turn in schedule(KILL, 1, 1_000)]
+    assert min(places) == 1 and max(places) == 97
+
+
+@pytest.mark.parametrize(
+    ("harm", "over"),
+    [
+        ({"ended": 2.02}, True),
+        ({"ended": 2.2}, False),
+        ({"ended": 2.02, "migrations": 1}, False),
+        ({"ended": 2.02, "code": "worker_gone"}, False),
+    ],
+)
+def test_an_answer_whose_end_was_on_its_way_was_not_hit(harm: dict[str, Any], over: bool) -> None:
+    assert was_over(done(**harm), Strike("killed", 2.0)) is over
 
 
 def test_tool_calls_are_among_what_the_suite_hits() -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from rbee.keeper.chaos.asks import Ask
 from rbee.keeper.chaos.plan import Scenario, Turn
 
-EARLIEST, LATEST = 0.02, 0.7
-"""Later than this, and a short answer may have ended before the act comes."""
+LATEST = 0.97
+"""Later than this, and an answer has nearly always ended before the act comes."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def turns(scenario: Scenario, seed: int, deck: Sequence[Ask]) -> Iterator[Turn]:
             draw.choice(long if stream == victim else every)
             for stream in range(scenario.load.width)
         )
-        yield Turn(asks, victim, draw.uniform(EARLIEST, LATEST), draw.randrange(2**31))
+        yield Turn(asks, victim, draw.uniform(0.0, LATEST), draw.randrange(2**31))
 
 
 def after(turn: Turn, pieces: int, held: int = 0) -> Moment:

@@ -17,11 +17,13 @@ from rbee.keeper.chaos.doors import Doors
 from rbee.keeper.chaos.draw import after, turns
 from rbee.keeper.chaos.fleet import WATCH_S, Fleet, until
 from rbee.keeper.chaos.heard import Heard, standstill_s
-from rbee.keeper.chaos.outcome import Outcome
+from rbee.keeper.chaos.outcome import Outcome, Strike
 from rbee.keeper.chaos.plan import Act, Reference, Scenario, Turn
 
 ROUND_S = 180.0
 BESIDE = 4
+ON_ITS_WAY_S = 0.05
+"""What was sent has been heard by then; an answer that was hit goes on later than that."""
 STEADY_S = 3.0
 """Streams run so long before the first act, between acts, and after the last."""
 
@@ -48,7 +50,7 @@ async def rounds(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: O
     """Until it has happened `n` times in the middle of an answer, with half as many rounds again
     for those in which it came too late."""
     deck = list(stage.asks.values())
-    for turn in itertools.islice(turns(scenario, seed, deck), n + n // 2 + 1):
+    for turn in itertools.islice(turns(scenario, seed, deck), n + n // 2 + 2):
         if len(outcome.strikes) >= n:
             return
         with anyio.fail_after(ROUND_S):
@@ -68,10 +70,21 @@ async def _round(scenario: Scenario, stage: Stage, turn: Turn, outcome: Outcome)
         victim = heard[turn.victim]
         await _reached(stage, victim, turn)
         strike = await ACTS[act](stage.fleet, victim, turn.salt)
-    if strike is not None:
-        strike.victim = victim
-        strike.standstill_s = None if victim.code else standstill_s(victim, strike.at)
-        outcome.strikes.append(strike)
+    if strike is None:
+        return
+    if was_over(victim, strike):
+        outcome.wrong += strike.wrong
+        return
+    strike.victim = victim
+    strike.standstill_s = None if victim.code else standstill_s(victim, strike.at)
+    outcome.strikes.append(strike)
+
+
+def was_over(victim: Heard, strike: Strike) -> bool:
+    """Whether the answer had ended where it is made, and only its end was on its way: nothing
+    happened in the middle of it then."""
+    unhurt = not victim.code and not victim.migrations
+    return unhurt and victim.ended - strike.at < ON_ITS_WAY_S
 
 
 async def _reached(stage: Stage, victim: Heard, turn: Turn) -> None:
