@@ -17,10 +17,10 @@ from rbee.keeper.chaos.asks import DECK, deck
 from rbee.keeper.chaos.compare import Loss, reference_of
 from rbee.keeper.chaos.draw import after, turns
 from rbee.keeper.chaos.heard import Heard, Piece
-from rbee.keeper.chaos.outcome import Flood, Outcome, Row, Strike, p99, row
+from rbee.keeper.chaos.outcome import Flooded, Outcome, Row, Strike, p99, row
 from rbee.keeper.chaos.plan import Scenario, Turn
 from rbee.keeper.chaos.rounds import was_over
-from rbee.keeper.chaos.run import WAYS
+from rbee.keeper.chaos.run import OWN, WAYS
 from rbee.keeper.chaos.scenarios import SCENARIOS
 
 KILL = SCENARIOS["worker-kill"]
@@ -87,10 +87,12 @@ def test_every_kind_of_request_comes_up() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=lambda s: s.name)
 def test_a_scenario_names_only_what_there_is(scenario: Scenario) -> None:
     assert scenario.way in WAYS
-    assert set(scenario.acts) <= set(ACTS)
+    own = {type(event) for event in scenario.events if not isinstance(event, str)}
+    assert set(scenario.events) <= set(ACTS) or own <= set(OWN)
+    assert bool(own) == (scenario.way == "own")
     assert set(scenario.checks) <= set(checks.CHECKS)
     assert deck(scenario.load.doors) and scenario.n > 0
-    assert len(scenario.acts) == 1 or scenario.way != "rounds"
+    assert len(scenario.events) == 1 or scenario.way == "steady"
 
 
 def done(name: str = "sdk chat", **fields: object) -> Heard:
@@ -128,10 +130,10 @@ def test_a_good_outcome_passes_every_check_of_its_scenario() -> None:
         ("slow-reader", {"grown": {"queen": 1.5}}, 
          "the memory of queen grew to 1.50 of what it was"),
         ("overload", {}, "nobody was refused: it was no overload"),
-        ("overload", {"flood": Flood([0.08], 0, 10.0, 10.0)},
+        ("overload", {"flood": Flooded([0.08], 0, 10.0, 10.0)},
          "refusals took 80 ms (p99), not 50 at most"),
-        ("overload", {"flood": Flood([0.01], 2, 10.0, 10.0)}, "2 refusals without Retry-After"),
-        ("overload", {"flood": Flood([0.01], 0, 10.0, 9.0)}, "goodput fell to 90% of its peak"),
+        ("overload", {"flood": Flooded([0.01], 2, 10.0, 10.0)}, "2 refusals without Retry-After"),
+        ("overload", {"flood": Flooded([0.01], 0, 10.0, 9.0)}, "goodput fell to 90% of its peak"),
         ("worker-kill", {"strikes": [Strike("k", 0.1, done(migrations=1), 0.1, ["a port"])]},
          "a port"),
     ],

@@ -27,7 +27,7 @@ class Strike:
 
 
 @dataclass
-class Flood:
+class Flooded:
     """What was measured of more requests than can be answered."""
 
     refused_s: list[float] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Outcome:
     """Promises not kept that belong to no single strike."""
     grown: dict[str, float] = field(default_factory=dict)
     """By process: its memory at the end, over what it was early on."""
-    flood: Flood | None = None
+    flood: Flooded | None = None
     recoveries_s: list[float] = field(default_factory=list)
     """Of scenarios whose recovery is not that of an answer."""
     losses: list[Loss] = field(default_factory=list)

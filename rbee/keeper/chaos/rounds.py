@@ -24,8 +24,6 @@ ROUND_S = 180.0
 BESIDE = 4
 ON_ITS_WAY_S = 0.05
 """What was sent has been heard by then; an answer that was hit goes on later than that."""
-STEADY_S = 3.0
-"""Streams run so long before the first act, between acts, and after the last."""
 
 
 class Stage:
@@ -62,7 +60,8 @@ async def rounds(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: O
 async def _round(scenario: Scenario, stage: Stage, turn: Turn, outcome: Outcome) -> None:
     heard = [Heard(name) for name in turn.asks]
     outcome.heard += heard
-    (act,) = scenario.acts
+    (act,) = scenario.events
+    assert isinstance(act, str)
     async with anyio.create_task_group() as group:
         for one in heard:
             ask = stage.asks[one.ask]
@@ -110,10 +109,11 @@ async def steady(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: O
         for number in range(scenario.load.width):
             group.start_soon(keep_asking, scenario, stage, seed + number, enough, outcome)
         try:
-            await anyio.sleep(STEADY_S)
-            for act in scenario.acts * n:
+            await anyio.sleep(scenario.load.apart_s)
+            for act in scenario.events * n:
+                assert isinstance(act, str)
                 await _during(act, stage, outcome)
-                await anyio.sleep(STEADY_S)
+                await anyio.sleep(scenario.load.apart_s)
         finally:
             enough.set()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rbee.keeper.chaos.plan import Load, Scenario, Shape
+from rbee.keeper.chaos.plan import Cancel, Flood, Load, Scenario, Shape, StopReading
 
 AGAIN = "it starts processes again, and it knows how only those were started that it started itself"
 SDK = Load(doors=("sdk", "blocking"))
@@ -77,9 +77,9 @@ _ALL = (
         "overload",
         "ten times as many requests as can be answered",
         1,
-        (),
+        (Flood(times=10, peak_s=12, flood_s=12, tokens=960),),
         ("finished", "refused", "flat"),
-        way="flood",
+        way="own",
         load=Load(doors=("chat",)),
         shape=Shape(queue_limit=16),
     ),
@@ -87,17 +87,23 @@ _ALL = (
         "slow-reader",
         "a reader takes the beginning of a long answer and nothing more",
         2,
-        (),
+        (StopReading(taken_bytes=2_000, paused_within_s=45, cut_within_s=75),),
         ("finished", "same", "flat"),
-        way="slow",
+        way="own",
     ),
     Scenario(
         "cancel",
         "requests are cancelled while queued, loading, in the prompt, decoding and paused",
         3,
-        (),
+        (
+            Cancel(
+                phases=("queued", "loading", "in the prompt", "decoding", "paused"),
+                hows=("by name", "by closing"),
+                free_within_s=0.5,
+            ),
+        ),
         ("finished",),
-        way="cancel",
+        way="own",
         load=Load(doors=("sdk",)),
         alone="it fills every slot with requests that do not end",
     ),
