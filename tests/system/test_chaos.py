@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT_S)]
 SUITE = {
     "worker-kill": 50,
     "queen-kill": 20,
+    "queen-lost": 5,
     "hive-kill-adopt": 3,
     "hive-kill-gone": 1,
     "worker-wedge": 2,

@@ -82,6 +82,17 @@ async def kill_queen(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
     return Strike("queen killed", at)
 
 
+async def lose_queen(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
+    """The one who carries the answer; she is not started again before all answers have ended."""
+    assert isinstance(fleet, Throwaway)
+    name = await fleet.carrier(victim.job_id)
+    if name is None or victim.ended:
+        return None
+    strike = Strike(f"{name} lost", time.monotonic())
+    await fleet.kill(name)
+    return strike
+
+
 async def kill_hive(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
     """Started again at once, it has its workers again as they were."""
     assert isinstance(fleet, Throwaway)
@@ -124,7 +135,7 @@ async def poison(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
         return None
     ask, killed = _poison(salt), 0
     strike = Strike("a poison request", time.monotonic())
-    async with Doors(fleet.queen) as doors:
+    async with Doors(fleet.queens) as doors:
         heard = Heard(ask.name)
         with anyio.move_on_after(POISON_LIMIT_S):
             async with anyio.create_task_group() as group:
@@ -223,6 +234,7 @@ ACTS: Mapping[Act, Perform] = {
     "drain-worker": drain_worker,
     "poison": poison,
     "kill-queen": kill_queen,
+    "lose-queen": lose_queen,
     "kill-hive": kill_hive,
     "lose-hive": lose_hive,
     "replace-hives": replace_hives,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,11 +35,12 @@ NOT_NOW = ("server_unreachable", "draining", "overloaded", "unavailable")
 
 
 class Doors:
-    """All ways to ask one queen."""
+    """All ways to ask a queen; the SDK also knows the others."""
 
-    def __init__(self, queen: str) -> None:
-        self._queen = queen
-        self._client = AsyncClient(queen)
+    def __init__(self, queens: Sequence[str]) -> None:
+        self._queen = queens[0]
+        self._queens = ",".join(queens)
+        self._client = AsyncClient(self._queens)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -120,7 +122,7 @@ class Doors:
             heard.end()
 
     def _blocking(self, body: dict[str, Any], heard: Heard) -> None:
-        with Client(self._queen).events(requests.infer(None, {**body, "stream": True})) as events:
+        with Client(self._queens).events(requests.infer(None, {**body, "stream": True})) as events:
             anyio.from_thread.run_sync(heard.accepted, events.job_id)
             for event in events:
                 anyio.from_thread.run_sync(note, event, heard)

@@ -45,11 +45,13 @@ class Seat:
 
 
 class Fleet:
-    """One queen and the hives at known addresses."""
+    """A queen, or several of the same hives, and the hives at known addresses."""
 
-    def __init__(self, http: Http, queen: str, hives: dict[str, str], model: str = MODEL) -> None:
+    def __init__(
+        self, http: Http, queens: tuple[str, ...], hives: dict[str, str], model: str = MODEL
+    ) -> None:
         self.http = http
-        self.queen = queen
+        self.queens = queens
         self.hives = hives
         """Id to address."""
         self.model = model
@@ -61,9 +63,15 @@ class Fleet:
     def __repr__(self) -> str:
         return f"<Fleet {self.queen} hives {', '.join(self.hives)} seats {len(self.seats)}>"
 
-    async def status(self) -> FleetStatus:
+    @property
+    def queen(self) -> str:
+        """The first of them."""
+        return self.queens[0]
+
+    async def status(self, queen: str = "") -> FleetStatus:
+        """The fleet as a queen knows it, the first one unless told."""
         found: FleetStatus = await self.http.call(
-            "GET", f"{self.queen}/v1/status", FleetStatus, timeout_s=ANSWER_S
+            "GET", f"{queen or self.queen}/v1/status", FleetStatus, timeout_s=ANSWER_S
         )
         return found
 
@@ -108,7 +116,7 @@ class Fleet:
         )
 
     async def whole(self) -> None:
-        """Wait until every hive has its workers, and the queen knows these and no others. A hive
+        """Wait until every hive has its workers, and every queen knows these and no others. A hive
         that has too few is told to start one."""
         await until(self._settle, "the fleet is whole again", WHOLE_S)
 
@@ -120,14 +128,18 @@ class Fleet:
                 await self.spawn(hive_id)
                 return False
             found += await self.workers(hive_id)
-        known = {
+        self.seats = found
+        there = {(seat.worker_id, seat.pid) for seat in found}
+        known = [await self._known(queen) == there for queen in self.queens]
+        return len(found) >= self.each * len(self.hives) and all(known)
+
+    async def _known(self, queen: str) -> set[tuple[str, int | None]]:
+        """The workers that serve, as a queen knows them."""
+        return {
             (status.worker.id, status.worker.pid)
-            for status in (await self.status()).workers
+            for status in (await self.status(queen)).workers
             if status.alive and self._is_ours(status.worker)
         }
-        self.seats = found
-        full = len(found) >= self.each * len(self.hives)
-        return full and known == {(seat.worker_id, seat.pid) for seat in found}
 
     def _is_ours(self, worker: WorkerBeat) -> bool:
         ours = worker.model == self.model and worker.hive_id in self.hives

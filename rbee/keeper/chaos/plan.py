@@ -19,6 +19,7 @@ Act = Literal[
     "drain-worker",
     "poison",
     "kill-queen",
+    "lose-queen",
     "kill-hive",
     "lose-hive",
     "replace-hives",
@@ -71,8 +72,9 @@ Event = Act | Flood | StopReading | Cancel
 
 @dataclass(frozen=True)
 class Shape:
-    """A throw-away fleet: one queen, some hives, a worker on each."""
+    """A throw-away fleet: queens, hives that report to all of them, a worker on each hive."""
 
+    queens: int = 1
     hives: tuple[str, ...] = ("a", "b")
     slots: int = 4
     queue_limit: int = 256

@@ -51,7 +51,7 @@ async def play(
     outcome = Outcome(n)
     asks = deck(scenario.load.doors)
     try:
-        async with Http() as http, fleet(http, scenario) as opened, Doors(opened.queen) as doors:
+        async with Http() as http, fleet(http, scenario) as opened, Doors(opened.queens) as doors:
             new = [ask for ask in asks if ask.name not in known]
             known.update(await undisturbed(new, doors))
             steady = {ask.name: ask for ask in asks if ask.name in known}

@@ -27,6 +27,16 @@ _ALL = (
         alone=AGAIN,
     ),
     Scenario(
+        "queen-lost",
+        "one of two queens is killed (-9) in the middle of an answer: the other one goes on",
+        5,
+        ("lose-queen",),
+        ("finished", "same", "hit", "stayed"),
+        load=SDK,
+        shape=Shape(queens=2),
+        alone=AGAIN,
+    ),
+    Scenario(
         "hive-kill-adopt",
         "a hive is killed (-9) in the middle of an answer, and started again",
         5,
