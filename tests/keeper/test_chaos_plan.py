@@ -78,6 +78,10 @@ def test_tool_calls_are_among_what_the_suite_hits() -> None:
     assert {"sdk calls", "chat calls"} <= hit
 
 
+def test_every_second_round_has_an_odd_number() -> None:
+    assert [turn.salt % 2 for turn in schedule(KILL, 1)] == [0, 1] * 10
+
+
 def test_every_kind_of_request_comes_up() -> None:
     drawn = {ask for turn in schedule(KILL, 1, 200) for ask in turn.asks}
     assert drawn == {ask.name for ask in deck(KILL.load.doors)}

@@ -23,6 +23,7 @@ SUITE = {
     "hive-kill-gone": 1,
     "worker-wedge": 2,
     "worker-drain": 4,
+    "hive-drain": 4,
     "poison": 2,
     "rolling-restart": 1,
     "cancel": 2,

@@ -26,7 +26,7 @@ from rbee.keeper.chaos.plan import Act
 
 OUT_S = 5.0
 """A worker that stands still is out of rotation by then."""
-REPLACED_S = 30.0
+GONE_S = 2.0
 SETTLED_S = 15.0
 MOST_KILLS = 6
 POISON_LIMIT_S = 45.0
@@ -68,7 +68,27 @@ async def drain_worker(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
         await fleet.drain(seat, 0.0 if salt % 2 else None)
     except RbeeError as exc:
         strike.wrong.append(f"draining {seat.worker_id} failed: {exc.message}")
-    await _told(strike, partial(_freed, seat), "is gone with its port", 2.0)
+    await _told(strike, partial(_freed, seat), "is gone with its port", GONE_S)
+    return strike
+
+
+async def drain_hive(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
+    """The same for all workers of a hive, which has none then, until it is undone."""
+    assert isinstance(fleet, Throwaway)
+    seat = await fleet.seat_of(victim.job_id)
+    if seat is None or victim.ended:
+        return None
+    seats = await fleet.workers(seat.hive_id)
+    strike = Strike(f"hive {seat.hive_id} drained", time.monotonic())
+    try:
+        await fleet.drain_hive(seat.hive_id, 0.0 if salt % 2 else None)
+    except RbeeError as exc:
+        strike.wrong.append(f"draining hive {seat.hive_id} failed: {exc.message}")
+    for emptied in seats:
+        await _told(strike, partial(_freed, emptied), "is gone with its port", GONE_S)
+    if left := await fleet.listed(seat.hive_id):
+        strike.wrong.append(f"drained, hive {seat.hive_id} still lists {len(left)} workers")
+    await fleet.drain_hive(seat.hive_id, undo=True)
     return strike
 
 
@@ -232,6 +252,7 @@ ACTS: Mapping[Act, Perform] = {
     "kill-worker": kill_worker,
     "stop-worker": stop_worker,
     "drain-worker": drain_worker,
+    "drain-hive": drain_hive,
     "poison": poison,
     "kill-queen": kill_queen,
     "lose-queen": lose_queen,

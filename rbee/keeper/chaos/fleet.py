@@ -16,9 +16,9 @@ from typing import TypeVar
 import anyio
 import psutil
 
-from rbee.contracts.answers import Deleted, Spawned, WorkerProcesses
+from rbee.contracts.answers import Deleted, Drained, Spawned, WorkerProcesses
 from rbee.contracts.fleet import FleetStatus, WorkerBeat, WorkerProcess
-from rbee.contracts.operations import WorkerProcessDelete, WorkerProcessList, WorkerSpawn
+from rbee.contracts.operations import HiveDrain, WorkerProcessDelete, WorkerProcessList, WorkerSpawn
 from rbee.errors import Late, RbeeError
 from rbee.keeper.chaos.asks import MODEL
 from rbee.wire.http import Http
@@ -112,6 +112,18 @@ class Fleet:
             f"{self.hives[seat.hive_id]}/v1/jobs",
             Deleted,
             WorkerProcessDelete(worker_id=seat.worker_id, drain=True, drain_s=drain_s),
+            timeout_s=DRAIN_LIMIT_S,
+        )
+
+    async def drain_hive(
+        self, hive_id: str, drain_s: float | None = None, *, undo: bool = False
+    ) -> None:
+        """Empty a hive as `rbee hive drain` does, or have it take work again."""
+        await self.http.call(
+            "POST",
+            f"{self.hives[hive_id]}/v1/jobs",
+            Drained,
+            HiveDrain(drain_s=drain_s, undo=undo),
             timeout_s=DRAIN_LIMIT_S,
         )
 

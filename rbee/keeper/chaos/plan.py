@@ -17,6 +17,7 @@ Act = Literal[
     "kill-worker",
     "stop-worker",
     "drain-worker",
+    "drain-hive",
     "poison",
     "kill-queen",
     "lose-queen",
@@ -122,7 +123,7 @@ class Turn:
     share: float
     """How much of its answer the victim shall have heard by then."""
     salt: int
-    """A number of this round's own."""
+    """A number of this round's own; every second one is odd."""
 
 
 @dataclass(frozen=True)

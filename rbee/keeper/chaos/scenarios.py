@@ -67,6 +67,14 @@ _ALL = (
         ("finished", "same", "hit"),
     ),
     Scenario(
+        "hive-drain",
+        "a hive is drained in the middle of an answer, and then takes work again",
+        4,
+        ("drain-hive",),
+        ("finished", "same", "hit"),
+        alone="it empties a hive of whatever it runs",
+    ),
+    Scenario(
         "poison",
         "a request kills every worker that reads it",
         3,
