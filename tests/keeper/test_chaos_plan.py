@@ -133,6 +133,8 @@ def test_a_good_outcome_passes_every_check_of_its_scenario() -> None:
          "an answer stood still for 8.0 s, not 7 s at most"),
         ("slow-reader", {"grown": {"queen": 1.5}}, 
          "the memory of queen grew to 1.50 of what it was"),
+        ("rolling-restart", {"strikes": [Strike("r", 0.1, act="replace-hives", asked_again=2)]},
+         "2 times somebody had to try again while only hives were replaced"),
         ("overload", {}, "nobody was refused: it was no overload"),
         ("overload", {"flood": Flooded([0.08], 0, 10.0, 10.0)},
          "refusals took 80 ms (p99), not 50 at most"),

@@ -40,7 +40,9 @@ class Doors:
     def __init__(self, queens: Sequence[str]) -> None:
         self._queen = queens[0]
         self._queens = ",".join(queens)
-        self._client = AsyncClient(self._queens)
+        self.tries = 0
+        """How often the SDK tried again by itself, to ask or to attach."""
+        self._client = AsyncClient(self._queens, tell=self._tried_again)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -121,8 +123,15 @@ class Doors:
         finally:
             heard.end()
 
+    def _tried_again(self, _: str) -> None:
+        self.tries += 1
+
+    def _told_again(self, text: str) -> None:
+        anyio.from_thread.run_sync(self._tried_again, text)
+
     def _blocking(self, body: dict[str, Any], heard: Heard) -> None:
-        with Client(self._queens).events(requests.infer(None, {**body, "stream": True})) as events:
+        operation = requests.infer(None, {**body, "stream": True})
+        with Client(self._queens, tell=self._told_again).events(operation) as events:
             anyio.from_thread.run_sync(heard.accepted, events.job_id)
             for event in events:
                 anyio.from_thread.run_sync(note, event, heard)

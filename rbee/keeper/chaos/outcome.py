@@ -24,6 +24,9 @@ class Strike:
     """How long that answer stood still; None: it never went on, or had ended."""
     wrong: list[str] = field(default_factory=list)
     """What was not as promised, as the act itself saw it."""
+    act: str = ""
+    asked_again: int = 0
+    """How often clients had to try again until the next act, where acts follow one another."""
 
 
 @dataclass
@@ -102,6 +105,8 @@ class Row:
     """Why not."""
     asked_again: int = 0
     """How often a request was turned away before it began, and asked again."""
+    asked_again_by: Mapping[str, int] = field(default_factory=dict)
+    """By act, where acts follow one another: the same, and what the SDK tried again by itself."""
 
 
 def row(name: str, outcome: Outcome, reasons: Sequence[str]) -> Row:
@@ -121,7 +126,16 @@ def row(name: str, outcome: Outcome, reasons: Sequence[str]) -> Row:
         passed=not reasons,
         why=tuple(reasons),
         asked_again=sum(heard.again for heard in outcome.heard),
+        asked_again_by=_by_act(outcome.strikes),
     )
+
+
+def _by_act(strikes: Sequence[Strike]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for strike in strikes:
+        if strike.act:
+            found[strike.act] = found.get(strike.act, 0) + strike.asked_again
+    return found
 
 
 def p99(values: Sequence[float]) -> float:

@@ -30,7 +30,7 @@ Act = Literal[
 Phase = Literal["queued", "loading", "in the prompt", "decoding", "paused"]
 How = Literal["by name", "by closing"]
 """`DELETE` of the job, or the end of the connection."""
-Check = Literal["finished", "same", "moved", "stayed", "quick", "refused", "flat", "hit"]
+Check = Literal["finished", "same", "moved", "stayed", "quick", "refused", "flat", "hit", "welcome"]
 Door = Literal["sdk", "blocking", "chat", "completions"]
 """How a client asks: the SDK (awaiting or not), or OpenAI's dialect over plain HTTP."""
 

@@ -112,22 +112,29 @@ async def steady(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: O
             await anyio.sleep(scenario.load.apart_s)
             for act in scenario.events * n:
                 assert isinstance(act, str)
-                await _during(act, stage, outcome)
+                before = _tries(stage, outcome)
+                strike = await _during(act, stage, outcome)
                 await anyio.sleep(scenario.load.apart_s)
+                strike.act, strike.asked_again = act, _tries(stage, outcome) - before
         finally:
             enough.set()
 
 
-async def _during(act: Act, stage: Stage, outcome: Outcome) -> None:
+def _tries(stage: Stage, outcome: Outcome) -> int:
+    """How often anybody had to try again so far."""
+    return sum(heard.again for heard in outcome.heard) + stage.doors.tries
+
+
+async def _during(act: Act, stage: Stage, outcome: Outcome) -> Strike:
     began = time.monotonic()
     strike = await ACTS[act](stage.fleet, Heard("nobody"), 0)
-    if strike is None:
-        return
+    assert strike is not None, "nothing is in its way"
     ended = time.monotonic()
     outcome.strikes.append(strike)
     live = [h for h in outcome.heard if h.began < ended and not h.code and h.ended > began]
     stops = [stop for h in live if (stop := standstill_s(h, began)) is not None]
     strike.standstill_s = max(stops, default=None)
+    return strike
 
 
 async def keep_asking(

@@ -86,7 +86,7 @@ _ALL = (
         "every process is replaced under load: both hives, then the queen",
         1,
         ("replace-hives", "replace-queen"),
-        ("finished", "same"),
+        ("finished", "same", "welcome"),
         way="steady",
         load=PATIENT,
         alone=AGAIN,
