@@ -156,9 +156,19 @@ def test_a_row_tells_what_was_measured_and_each_answer_is_judged_once() -> None:
             {"sdk chat": reference, "chat": reference}, {"sdk chat": False, "chat": False}
         )
     assert outcome.losses == [Loss(), Loss()] and not outcome.heard[0].pieces
-    assert row("worker-kill", outcome, []) == Row(
-        "worker-kill", 1, 2, 0, 0, 0, 0, 500.0, 400.0, 400.0, True, ()
-    )
+    made = row("worker-kill", outcome, [])
+    assert made == Row(
+        "worker-kill", 1, 2, 0, 0, 0, 0, 500.0, 400.0, 400.0, True, (),
+        pause_p50_ms=500.0, pause_max_ms=500.0,
+    )  # fmt: skip
+
+
+def test_trying_again_is_told_by_act_and_pauses_by_their_middle_and_their_end() -> None:
+    acts = (("replace-hives", 0), ("replace-queen", 3), ("replace-queen", 4), ("", 9))
+    strikes = [Strike("r", 0.0, act=act, asked_again=tries) for act, tries in acts]
+    made = row("some", Outcome(1, strikes=strikes, pauses_s=[0.1, 0.2, 3.0]), [])
+    assert made.asked_again_by == {"replace-hives": 0, "replace-queen": 7}
+    assert (made.pause_p50_ms, made.pause_p99_ms, made.pause_max_ms) == (200.0, 3000.0, 3000.0)
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=300))

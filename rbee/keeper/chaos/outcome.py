@@ -107,6 +107,8 @@ class Row:
     """How often a request was turned away before it began, and asked again."""
     asked_again_by: Mapping[str, int] = field(default_factory=dict)
     """By act, where acts follow one another: the same, and what the SDK tried again by itself."""
+    pause_p50_ms: float | None = None
+    pause_max_ms: float | None = None
 
 
 def row(name: str, outcome: Outcome, reasons: Sequence[str]) -> Row:
@@ -127,6 +129,8 @@ def row(name: str, outcome: Outcome, reasons: Sequence[str]) -> Row:
         why=tuple(reasons),
         asked_again=sum(heard.again for heard in outcome.heard),
         asked_again_by=_by_act(outcome.strikes),
+        pause_p50_ms=_ms(statistics.median(pauses)) if pauses else None,
+        pause_max_ms=_ms(max(pauses)) if pauses else None,
     )
 
 
