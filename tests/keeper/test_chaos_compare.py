@@ -54,6 +54,10 @@ def test_the_same_answer_has_lost_nothing(pieces: list[tuple[str, int]], numbere
     assert compare(heard(made), reference(made)).none
 
 
+def test_an_end_without_text_is_no_part_of_the_text() -> None:
+    assert reference(answer([("some", 2), ("thing", 1), ("", 1)])).pieces == 2
+
+
 @given(cuts())
 def test_numbers_that_are_missing_are_lost(case: tuple[list[tuple[str, int]], Cut]) -> None:
     pieces, cut = case

@@ -10,7 +10,22 @@ import pytest
 from rbee.client.requests import Collected, infer
 from rbee.client.sync import Client
 from rbee.contracts.answers import Choice
-from rbee.keeper.chaos.asks import CHAT, JSON, PROMPT, SAMPLED, SCHEMA, TOOLS, WORDS, WRITTEN, noise
+from rbee.contracts.events import Token
+from rbee.keeper.chaos.asks import (
+    CALL_TOKENS,
+    CALLS,
+    CALLS_WORDS,
+    CHAT,
+    JSON,
+    LONG_CALLS,
+    PROMPT,
+    SAMPLED,
+    SCHEMA,
+    TOOLS,
+    WORDS,
+    WRITTEN,
+    noise,
+)
 from tests.keeper.command import Rbee
 
 ENDS = (0, 2)
@@ -46,6 +61,22 @@ def test_the_list_is_written_of_the_tokens_that_are_helped(fleet: Rbee) -> None:
     made = choice(fleet, JSON, json_schema=SCHEMA)
     assert set(made.token_ids) - set(ENDS) <= set(WRITTEN)
     assert made.text == json.dumps({"words": ["honey"] * WORDS})
+
+
+def test_long_calls_are_whole_and_the_same_at_any_heat(fleet: Rbee) -> None:
+    said = json.dumps({"words": ["honey"] * CALLS_WORDS})
+    for heat, seed in ((0.0, 1), (1.0, 2), (2.0, 3)):
+        made = choice(fleet, LONG_CALLS, temperature=heat, seed=seed)
+        assert [call.function.arguments for call in made.tool_calls or ()] == [said] * CALLS
+        assert not made.text, "what does not fit would be said as text"
+
+
+def test_a_long_call_is_said_when_it_is_whole(fleet: Rbee) -> None:
+    """So its middle is known by what is computed, not by what is heard: `Ask.held`."""
+    with Client(fleet.queen).events(infer(None, {"model": "bee", **LONG_CALLS})) as events:
+        told = [event for event in events if isinstance(event, Token)]
+    assert [len(event.tool_calls or ()) for event in told if event.tool_calls] == [1] * CALLS
+    assert all(len(event.token_ids) in (CALL_TOKENS - 1, CALL_TOKENS) for event in told[:CALLS])
 
 
 def test_noise_is_a_prompt_that_bee_can_read(fleet: Rbee) -> None:

@@ -18,10 +18,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(LIMIT_S)]
 SUITE = {
     "worker-kill": 50,
     "queen-kill": 20,
+    "queen-lost": 5,
     "hive-kill-adopt": 3,
     "hive-kill-gone": 1,
     "worker-wedge": 2,
     "worker-drain": 4,
+    "hive-drain": 4,
     "poison": 2,
     "rolling-restart": 1,
     "cancel": 2,

@@ -18,7 +18,7 @@ import anyio
 from rbee.errors import Late, RbeeError
 from rbee.keeper.chaos.asks import Ask, noise
 from rbee.keeper.chaos.doors import Doors
-from rbee.keeper.chaos.fleet import Fleet, Seat, runs, until
+from rbee.keeper.chaos.fleet import WATCH_S, Fleet, Seat, runs, until
 from rbee.keeper.chaos.heard import Heard
 from rbee.keeper.chaos.members import HIVE_GRACE_S, QUEEN, Throwaway
 from rbee.keeper.chaos.outcome import Strike
@@ -26,11 +26,9 @@ from rbee.keeper.chaos.plan import Act
 
 OUT_S = 5.0
 """A worker that stands still is out of rotation by then."""
-REPLACED_S = 30.0
+GONE_S = 2.0
 SETTLED_S = 15.0
 MOST_KILLS = 6
-WATCH_S = 0.002
-"""A prompt is read within a few hundredths of a second."""
 POISON_LIMIT_S = 45.0
 Perform = Callable[[Fleet, Heard, int], Awaitable[Strike | None]]
 """(the fleet, the answer that it is aimed at, a number of this round's own)"""
@@ -70,7 +68,27 @@ async def drain_worker(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
         await fleet.drain(seat, 0.0 if salt % 2 else None)
     except RbeeError as exc:
         strike.wrong.append(f"draining {seat.worker_id} failed: {exc.message}")
-    await _told(strike, partial(_freed, seat), "is gone with its port", 2.0)
+    await _told(strike, partial(_freed, seat), "is gone with its port", GONE_S)
+    return strike
+
+
+async def drain_hive(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
+    """The same for all workers of a hive, which has none then, until it is undone."""
+    assert isinstance(fleet, Throwaway)
+    seat = await fleet.seat_of(victim.job_id)
+    if seat is None or victim.ended:
+        return None
+    seats = await fleet.workers(seat.hive_id)
+    strike = Strike(f"hive {seat.hive_id} drained", time.monotonic())
+    try:
+        await fleet.drain_hive(seat.hive_id, 0.0 if salt % 2 else None)
+    except RbeeError as exc:
+        strike.wrong.append(f"draining hive {seat.hive_id} failed: {exc.message}")
+    for emptied in seats:
+        await _told(strike, partial(_freed, emptied), "is gone with its port", GONE_S)
+    if left := await fleet.listed(seat.hive_id):
+        strike.wrong.append(f"drained, hive {seat.hive_id} still lists {len(left)} workers")
+    await fleet.drain_hive(seat.hive_id, undo=True)
     return strike
 
 
@@ -82,6 +100,17 @@ async def kill_queen(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
     await fleet.kill(QUEEN)
     await fleet.start(QUEEN)
     return Strike("queen killed", at)
+
+
+async def lose_queen(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
+    """The one who carries the answer; she is not started again before all answers have ended."""
+    assert isinstance(fleet, Throwaway)
+    name = await fleet.carrier(victim.job_id)
+    if name is None or victim.ended:
+        return None
+    strike = Strike(f"{name} lost", time.monotonic())
+    await fleet.kill(name)
+    return strike
 
 
 async def kill_hive(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
@@ -126,7 +155,7 @@ async def poison(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
         return None
     ask, killed = _poison(salt), 0
     strike = Strike("a poison request", time.monotonic())
-    async with Doors(fleet.queen) as doors:
+    async with Doors(fleet.queens) as doors:
         heard = Heard(ask.name)
         with anyio.move_on_after(POISON_LIMIT_S):
             async with anyio.create_task_group() as group:
@@ -223,8 +252,10 @@ ACTS: Mapping[Act, Perform] = {
     "kill-worker": kill_worker,
     "stop-worker": stop_worker,
     "drain-worker": drain_worker,
+    "drain-hive": drain_hive,
     "poison": poison,
     "kill-queen": kill_queen,
+    "lose-queen": lose_queen,
     "kill-hive": kill_hive,
     "lose-hive": lose_hive,
     "replace-hives": replace_hives,

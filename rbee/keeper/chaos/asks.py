@@ -2,15 +2,15 @@
 
 Their answers are such that no rounding changes a word, whatever runs beside them and however their
 beginning was computed: greedy ones lead by half a logit at every token (counting is what Bee does
-surest; its JSON is helped by a bias), and the sampled one says the same a little hotter and a
-little colder. So a difference is always somebody's mistake.
+surest; its JSON and its long calls are helped by a bias), and the sampled one says the same a
+little hotter and a little colder. So a difference is always somebody's mistake.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rbee.keeper.chaos.plan import Door
@@ -35,6 +35,8 @@ class Ask:
     long: bool = True
     parses: bool = False
     """The text of every choice must be JSON."""
+    held: int = 0
+    """Tokens of a piece, where none of it is said before all of it is there; 0: as they come."""
 
 
 def _said(text: str) -> list[dict[str, str]]:
@@ -57,19 +59,20 @@ PROMPT: dict[str, Any] = {
 SAMPLED: dict[str, Any] = {**PROMPT, "temperature": 0.8, "seed": 14}
 """It parts from the greedy answer after 170 characters or so."""
 WORDS = 78
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "words": {
-            "type": "array",
-            "items": {"const": "honey"},
-            "minItems": WORDS,
-            "maxItems": WORDS,
-        }
-    },
-    "required": ["words"],
-    "additionalProperties": False,
-}
+
+
+def _honey(words: int) -> dict[str, Any]:
+    """The schema of an object that lists the word so often."""
+    several = {"type": "array", "items": {"const": "honey"}, "minItems": words, "maxItems": words}
+    return {
+        "type": "object",
+        "properties": {"words": several},
+        "required": ["words"],
+        "additionalProperties": False,
+    }
+
+
+SCHEMA = _honey(WORDS)
 WRITTEN = (285, 1215, 270, 447, 608, 292, 268, 443, 101)
 """The tokens of such a list without a blank too many."""
 JSON: dict[str, Any] = {
@@ -97,27 +100,57 @@ TOOLS: dict[str, Any] = {
         }
     ],
 }
+CALLS_WORDS, CALLS = 16, 5
+"""Words in the argument of a long call, and calls in an answer. A call is said when it is whole, so
+that only the first tells a client that there is an answer: what is hit is a later one."""
+CALLED = (*WRITTEN, 95, 297, 301, 405, 642)
+"""The tokens of such a call."""
+CALL_TOKENS = 20 + 3 * CALLS_WORDS
+END_TOKENS = (0, 2)
+LONG_CALLS: dict[str, Any] = {
+    "messages": _said("Write the words."),
+    "temperature": 0.0,
+    "max_tokens": CALLS * CALL_TOKENS,
+    "logit_bias": {
+        **{str(token): 50 for token in CALLED},
+        **{str(token): -100 for token in END_TOKENS},
+    },
+    "tool_choice": "required",
+    "tools": [
+        {
+            "type": "function",
+            "function": {
+                "name": "write",
+                "description": "Write words",
+                "parameters": _honey(CALLS_WORDS),
+            },
+        }
+    ],
+}
+"""Call after call, as many as fit: the end of an answer is forbidden, and no call is cut."""
 FORMAT: dict[str, Any] = {
     "type": "json_schema",
     "json_schema": {"name": "words", "schema": SCHEMA, "strict": True},
 }
 
-KINDS: dict[str, tuple[dict[str, Any], bool, bool]] = {
-    "chat": (CHAT, True, False),
-    "prompt": (PROMPT, True, False),
-    "sampled": (SAMPLED, True, False),
-    "schema": ({**JSON, "json_schema": SCHEMA}, True, True),
-    "tools": (TOOLS, False, False),
-    "choices": ({**PROMPT, "n": 2}, True, False),
-    "logprobs": ({**PROMPT, "logprobs": 1}, True, False),
-}
-"""Of the SDK: (body, long, parses)."""
+KINDS: tuple[Ask, ...] = (
+    Ask("chat", "sdk", CHAT),
+    Ask("prompt", "sdk", PROMPT),
+    Ask("sampled", "sdk", SAMPLED),
+    Ask("schema", "sdk", {**JSON, "json_schema": SCHEMA}, parses=True),
+    Ask("tools", "sdk", TOOLS, long=False),
+    Ask("calls", "sdk", LONG_CALLS, held=CALL_TOKENS),
+    Ask("choices", "sdk", {**PROMPT, "n": 2}),
+    Ask("logprobs", "sdk", {**PROMPT, "logprobs": 1}),
+)
+"""Of the SDK, awaiting or not."""
 DECK: tuple[Ask, ...] = (
-    *(Ask(f"sdk {kind}", "sdk", *rest) for kind, rest in KINDS.items()),
-    *(Ask(f"blocking {kind}", "blocking", *rest) for kind, rest in KINDS.items()),
+    *(replace(ask, name=f"sdk {ask.name}") for ask in KINDS),
+    *(replace(ask, name=f"blocking {ask.name}", door="blocking") for ask in KINDS),
     Ask("chat", "chat", CHAT),
     Ask("chat schema", "chat", {**JSON, "response_format": FORMAT}, parses=True),
     Ask("chat tools", "chat", TOOLS, long=False),
+    Ask("chat calls", "chat", LONG_CALLS, held=CALL_TOKENS),
     Ask("chat choices", "chat", {**CHAT, "n": 2}),
     Ask("chat logprobs", "chat", {**CHAT, "logprobs": True, "top_logprobs": 1}),
     Ask("completions", "completions", PROMPT),

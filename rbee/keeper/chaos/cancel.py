@@ -1,14 +1,11 @@
-"""Requests that are taken back, in every phase of their life: how soon their slot is free again.
-
-Every second one is cancelled by name (`DELETE`), the others by closing the connection.
-"""
+"""Requests that are taken back, in every phase of their life: how soon their slot is free again."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -16,59 +13,54 @@ from rbee import bee
 from rbee.contracts.answers import JobList, JobView
 from rbee.errors import Late
 from rbee.keeper.chaos.asks import COUNTING, MODEL, noise
-from rbee.keeper.chaos.fleet import until
+from rbee.keeper.chaos.fleet import WATCH_S, until
 from rbee.keeper.chaos.members import Throwaway
 from rbee.keeper.chaos.outcome import Outcome
-from rbee.keeper.chaos.plan import Scenario
+from rbee.keeper.chaos.plan import Cancel, How, Phase, Scenario
 from rbee.keeper.chaos.raw import Reader
 from rbee.keeper.chaos.rounds import Stage
-from rbee.keeper.chaos.slow import PAUSE_LIMIT_S, TALKATIVE, over, paused, view
+from rbee.keeper.chaos.slow import TALKATIVE, over, paused, view
 
-FREE_S = 0.5
-"""An engine step takes some milliseconds here; the rest is for looking, and for a busy machine."""
 BEGUN_S = 20.0
-WATCH_S = 0.002
+PAUSED_S = 45.0
 ENDLESS: dict[str, Any] = {
     "model": MODEL,
     "prompt": COUNTING,
     "ignore_eos": True,
     "max_tokens": 1_900,
 }
-Phase = Callable[[Throwaway, int], Any]
+Begun = Callable[[Throwaway, int], AbstractAsyncContextManager[Reader]]
 
 
 async def cancel(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: Outcome) -> None:
     """Every phase, `n` times."""
     fleet = stage.fleet
-    assert isinstance(fleet, Throwaway)
+    (event,) = scenario.events
+    assert isinstance(fleet, Throwaway) and isinstance(event, Cancel)
     for number in range(n):
-        for phase, begun in PHASES.items():
+        how = event.hows[number % len(event.hows)]
+        for phase in event.phases:
             try:
-                async with begun(fleet, number) as reader:
-                    await _cancelled(fleet, phase, reader, number % 2 == 0, outcome)
+                async with PHASES[phase](fleet, number) as reader:
+                    took_s = await _cancelled(fleet, reader, how)
+                outcome.recoveries_s.append(took_s)
+                if took_s > event.free_within_s:
+                    why = f"cancelled {how} while {phase}, its slot was free after {took_s:.2f} s"
+                    outcome.wrong.append(why)
             except Late as exc:
-                outcome.wrong.append(f"never {phase}: {exc.message}")
+                outcome.wrong.append(f"{phase}, cancelled {how}: {exc.message}")
             await until(partial(_idle, fleet), "nothing is left of it", BEGUN_S)
 
 
-async def _cancelled(
-    fleet: Throwaway, phase: str, reader: Reader, by_name: bool, outcome: Outcome
-) -> None:
+async def _cancelled(fleet: Throwaway, reader: Reader, how: How) -> float:
+    """How long it takes until its slot is free."""
     at = time.monotonic()
-    if by_name:
+    if how == "by name":
         await fleet.http.call("DELETE", f"{fleet.queen}/v1/jobs/{reader.job_id}", JobView)
     else:
         reader.close()
-    try:
-        await until(partial(_freed, fleet, reader.job_id), "the slot is free", BEGUN_S)
-    except Late as exc:
-        outcome.wrong.append(f"cancelled while {phase}: {exc.message}")
-        return
-    took = time.monotonic() - at
-    outcome.recoveries_s.append(took)
-    if took > FREE_S:
-        how = "by name" if by_name else "by closing"
-        outcome.wrong.append(f"cancelled {how} while {phase}, its slot was free after {took:.2f} s")
+    await until(partial(_freed, fleet, reader.job_id), "the slot is free", BEGUN_S)
+    return time.monotonic() - at
 
 
 async def _freed(fleet: Throwaway, job_id: str) -> bool:
@@ -149,7 +141,7 @@ async def _decoding(fleet: Throwaway, number: int) -> AsyncIterator[Reader]:
 async def _paused(fleet: Throwaway, number: int) -> AsyncIterator[Reader]:
     """Nobody reads it."""
     async with Reader(fleet.queen, TALKATIVE) as reader:
-        await until(partial(paused, fleet, reader.job_id), "it pauses", PAUSE_LIMIT_S)
+        await until(partial(paused, fleet, reader.job_id), "it pauses", PAUSED_S)
         yield reader
 
 
@@ -158,7 +150,7 @@ async def _jobs(fleet: Throwaway) -> list[JobView]:
     return found.jobs
 
 
-PHASES: Mapping[str, Phase] = {
+PHASES: Mapping[Phase, Begun] = {
     "queued": _queued,
     "loading": _loading,
     "in the prompt": _prompt,

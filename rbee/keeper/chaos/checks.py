@@ -75,6 +75,13 @@ def hit(outcome: Outcome) -> Reasons:
         yield f"only {len(outcome.strikes)} of {outcome.wanted} came in the middle of an answer"
 
 
+def welcome(outcome: Outcome) -> Reasons:
+    """While only hives were replaced the queen was there, and nobody had to ask again."""
+    tries = sum(s.asked_again for s in outcome.strikes if s.act == "replace-hives")
+    if tries:
+        yield f"{tries} times somebody had to try again while only hives were replaced"
+
+
 def refused(outcome: Outcome) -> Reasons:
     """Who is not answered is told so at once, with the time to come back; and the others get as
     much as if nobody else had asked."""
@@ -106,4 +113,5 @@ CHECKS: Mapping[Check, Callable[[Outcome], Reasons]] = {
     "refused": refused,
     "flat": flat,
     "hit": hit,
+    "welcome": welcome,
 }

@@ -137,7 +137,7 @@ def reference_of(heard: Heard) -> Reference:
         ends[choice] = tuple(marks)
     return Reference(
         texts=tuple(heard.text(choice) for choice in choices),
-        pieces=len(heard.pieces),
+        pieces=sum(1 for piece in heard.pieces if piece.text),
         tokens=tuple(ends[choice][-1][0] for choice in choices),
         ends=ends,
         scored=sum(piece.scored for piece in heard.pieces),

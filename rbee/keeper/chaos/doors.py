@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,11 +35,14 @@ NOT_NOW = ("server_unreachable", "draining", "overloaded", "unavailable")
 
 
 class Doors:
-    """All ways to ask one queen."""
+    """All ways to ask a queen; the SDK also knows the others."""
 
-    def __init__(self, queen: str) -> None:
-        self._queen = queen
-        self._client = AsyncClient(queen)
+    def __init__(self, queens: Sequence[str]) -> None:
+        self._queen = queens[0]
+        self._queens = ",".join(queens)
+        self.tries = 0
+        """How often the SDK tried again by itself, to ask or to attach."""
+        self._client = AsyncClient(self._queens, tell=self._tried_again)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -119,8 +123,15 @@ class Doors:
         finally:
             heard.end()
 
+    def _tried_again(self, _: str) -> None:
+        self.tries += 1
+
+    def _told_again(self, text: str) -> None:
+        anyio.from_thread.run_sync(self._tried_again, text)
+
     def _blocking(self, body: dict[str, Any], heard: Heard) -> None:
-        with Client(self._queen).events(requests.infer(None, {**body, "stream": True})) as events:
+        operation = requests.infer(None, {**body, "stream": True})
+        with Client(self._queens, tell=self._told_again).events(operation) as events:
             anyio.from_thread.run_sync(heard.accepted, events.job_id)
             for event in events:
                 anyio.from_thread.run_sync(note, event, heard)
@@ -173,8 +184,9 @@ def note(event: AnyEvent, heard: Heard) -> None:
 
 
 def _calls(calls: list[ToolCall]) -> str:
-    """Tool calls as text to be compared; their ids are random."""
-    return "".join(f"[{call.function.name} {call.function.arguments}]" for call in calls)
+    """Tool calls as text to be compared, with their places; their ids are random."""
+    made = ((call.index, call.function) for call in calls)
+    return "".join(f"[{place} {spec.name} {spec.arguments}]" for place, spec in made)
 
 
 def note_chunk(chunk: dict[str, Any], heard: Heard) -> None:
@@ -186,7 +198,8 @@ def note_chunk(chunk: dict[str, Any], heard: Heard) -> None:
         delta = choice.get("delta") or {}
         text = choice.get("text") or delta.get("content") or ""
         for call in delta.get("tool_calls") or ():
-            text += f"[{call['function']['name']} {call['function']['arguments']}]"
+            spec = call["function"]
+            text += f"[{call['index']} {spec['name']} {spec['arguments']}]"
         scores = choice.get("logprobs") or {}
         scored = len(scores.get("content") or scores.get("tokens") or ())
         if text or scored:

@@ -16,15 +16,17 @@ from typing import TypeVar
 import anyio
 import psutil
 
-from rbee.contracts.answers import Deleted, Spawned, WorkerProcesses
+from rbee.contracts.answers import Deleted, Drained, Spawned, WorkerProcesses
 from rbee.contracts.fleet import FleetStatus, WorkerBeat, WorkerProcess
-from rbee.contracts.operations import WorkerProcessDelete, WorkerProcessList, WorkerSpawn
+from rbee.contracts.operations import HiveDrain, WorkerProcessDelete, WorkerProcessList, WorkerSpawn
 from rbee.errors import Late, RbeeError
 from rbee.keeper.chaos.asks import MODEL
 from rbee.wire.http import Http
 
 T = TypeVar("T")
 LOOK_S = 0.05
+WATCH_S = 0.002
+"""Between two looks at what is over within a few hundredths of a second."""
 WHOLE_S = 60.0
 ANSWER_S = 2.0
 DRAIN_LIMIT_S = 60.0
@@ -43,11 +45,13 @@ class Seat:
 
 
 class Fleet:
-    """One queen and the hives at known addresses."""
+    """A queen, or several of the same hives, and the hives at known addresses."""
 
-    def __init__(self, http: Http, queen: str, hives: dict[str, str], model: str = MODEL) -> None:
+    def __init__(
+        self, http: Http, queens: tuple[str, ...], hives: dict[str, str], model: str = MODEL
+    ) -> None:
         self.http = http
-        self.queen = queen
+        self.queens = queens
         self.hives = hives
         """Id to address."""
         self.model = model
@@ -59,9 +63,15 @@ class Fleet:
     def __repr__(self) -> str:
         return f"<Fleet {self.queen} hives {', '.join(self.hives)} seats {len(self.seats)}>"
 
-    async def status(self) -> FleetStatus:
+    @property
+    def queen(self) -> str:
+        """The first of them."""
+        return self.queens[0]
+
+    async def status(self, queen: str = "") -> FleetStatus:
+        """The fleet as a queen knows it, the first one unless told."""
         found: FleetStatus = await self.http.call(
-            "GET", f"{self.queen}/v1/status", FleetStatus, timeout_s=ANSWER_S
+            "GET", f"{queen or self.queen}/v1/status", FleetStatus, timeout_s=ANSWER_S
         )
         return found
 
@@ -105,8 +115,20 @@ class Fleet:
             timeout_s=DRAIN_LIMIT_S,
         )
 
+    async def drain_hive(
+        self, hive_id: str, drain_s: float | None = None, *, undo: bool = False
+    ) -> None:
+        """Empty a hive as `rbee hive drain` does, or have it take work again."""
+        await self.http.call(
+            "POST",
+            f"{self.hives[hive_id]}/v1/jobs",
+            Drained,
+            HiveDrain(drain_s=drain_s, undo=undo),
+            timeout_s=DRAIN_LIMIT_S,
+        )
+
     async def whole(self) -> None:
-        """Wait until every hive has its workers, and the queen knows these and no others. A hive
+        """Wait until every hive has its workers, and every queen knows these and no others. A hive
         that has too few is told to start one."""
         await until(self._settle, "the fleet is whole again", WHOLE_S)
 
@@ -118,14 +140,18 @@ class Fleet:
                 await self.spawn(hive_id)
                 return False
             found += await self.workers(hive_id)
-        known = {
+        self.seats = found
+        there = {(seat.worker_id, seat.pid) for seat in found}
+        known = [await self._known(queen) == there for queen in self.queens]
+        return len(found) >= self.each * len(self.hives) and all(known)
+
+    async def _known(self, queen: str) -> set[tuple[str, int | None]]:
+        """The workers that serve, as a queen knows them."""
+        return {
             (status.worker.id, status.worker.pid)
-            for status in (await self.status()).workers
+            for status in (await self.status(queen)).workers
             if status.alive and self._is_ours(status.worker)
         }
-        self.seats = found
-        full = len(found) >= self.each * len(self.hives)
-        return full and known == {(seat.worker_id, seat.pid) for seat in found}
 
     def _is_ours(self, worker: WorkerBeat) -> bool:
         ours = worker.model == self.model and worker.hive_id in self.hives
@@ -155,6 +181,11 @@ class Fleet:
         except RbeeError:
             return None
         return found
+
+    async def steps(self, seat: Seat | None) -> int | None:
+        """How many steps a worker's engine has made; None when it does not tell."""
+        beat = await self.beat(seat) if seat is not None else None
+        return beat.step if beat is not None else None
 
     def hurt(self, seat: Seat, how: signal.Signals) -> None:
         """Send a signal to a worker, if it still is the process that the hive told of."""

@@ -1,4 +1,4 @@
-"""A throw-away fleet: a queen and hives, each a process with a home of its own, on free ports.
+"""A throw-away fleet: queens and hives, each a process with a home of its own, on free ports.
 
 All of it lies in one temporary folder, the homes of processes that its hives start as well: so the
 guardian finds what is left over, and ends it, whatever happened.
@@ -16,6 +16,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from rbee.contracts.answers import JobList
 from rbee.errors import Late
 from rbee.keeper.chaos.fleet import Fleet
 from rbee.keeper.chaos.guardian import end_all, guarded
@@ -96,19 +97,24 @@ class Throwaway(Fleet):
     """A fleet of our own, whose servers can be killed and started again."""
 
     def __init__(self, http: Http, shape: Shape, folder: Path) -> None:
-        queen, *ports = free_ports(1 + 2 * len(shape.hives))
-        url = f"http://127.0.0.1:{queen}"
+        ports = free_ports(shape.queens + 2 * len(shape.hives))
+        names = [QUEEN, *(f"{QUEEN}-{number}" for number in range(2, shape.queens + 1))]
+        queens = {name: ports.pop() for name in names}
         hives = dict(zip(shape.hives, ports[::2], strict=True))
-        super().__init__(http, url, {name: f"http://127.0.0.1:{p}" for name, p in hives.items()})
+        super().__init__(http, tuple(map(_local, queens.values())), _all_local(hives))
+        self._queens = _all_local(queens)
         self.folder = folder
         kept = {k: v for k, v in os.environ.items() if not k.startswith("RBEE_")}
         queen_settings = {"queue_limit": str(shape.queue_limit), "drain_s": str(DRAIN_S)}
         env = {**kept, **_settings(queen_settings)}
-        flags = ["--role", "queen", "--port", str(queen)]
-        self.members = {QUEEN: Member(QUEEN, flags, folder / QUEEN, env)}
+        self.members: dict[str, Member] = {}
+        for name, port in queens.items():
+            flags = ["--role", "queen", "--port", str(port)]
+            self.members[name] = Member(name, flags, folder / name, env)
+        told = ",".join(self.queens)
         for (name, port), workers in zip(hives.items(), ports[1::2], strict=True):
             env = {**kept, **_settings({**HIVE_SETTINGS, "worker_port": str(workers)})}
-            flags = ["--role", "hive", "--id", name, "--port", str(port), "--queen", url]
+            flags = ["--role", "hive", "--id", name, "--port", str(port), "--queen", told]
             flags += ["--slots", str(shape.slots)]
             self.members[name] = Member(name, flags, folder / name, env)
 
@@ -121,6 +127,21 @@ class Throwaway(Fleet):
     async def stop(self, name: str) -> None:
         await anyio.to_thread.run_sync(self.members[name].stop)
 
+    async def whole(self) -> None:
+        """Whoever was ended and not started again is started first."""
+        for name, member in self.members.items():
+            if member.child is None:
+                await self.start(name)
+        await super().whole()
+
+    async def carrier(self, job_id: str) -> str | None:
+        """The queen whose client reads this job; none when nobody does."""
+        for name, url in self._queens.items():
+            found: JobList = await self.http.call("GET", f"{url}/v1/jobs", JobList)
+            if any(job.job_id == job_id and job.readers for job in found.jobs):
+                return name
+        return None
+
     def pids(self) -> dict[str, int]:
         children = {name: m.child.pid for name, m in self.members.items() if m.child is not None}
         return {**children, **super().pids()}
@@ -130,6 +151,15 @@ class Throwaway(Fleet):
         end_all(self.folder)
         for member in self.members.values():
             member.kill()
+
+
+def _local(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _all_local(ports: Mapping[str, int]) -> dict[str, str]:
+    """Names to addresses."""
+    return {name: _local(port) for name, port in ports.items()}
 
 
 def _settings(wanted: Mapping[str, str]) -> dict[str, str]:

@@ -24,10 +24,13 @@ class Strike:
     """How long that answer stood still; None: it never went on, or had ended."""
     wrong: list[str] = field(default_factory=list)
     """What was not as promised, as the act itself saw it."""
+    act: str = ""
+    asked_again: int = 0
+    """How often clients had to try again until the next act, where acts follow one another."""
 
 
 @dataclass
-class Flood:
+class Flooded:
     """What was measured of more requests than can be answered."""
 
     refused_s: list[float] = field(default_factory=list)
@@ -51,7 +54,7 @@ class Outcome:
     """Promises not kept that belong to no single strike."""
     grown: dict[str, float] = field(default_factory=dict)
     """By process: its memory at the end, over what it was early on."""
-    flood: Flood | None = None
+    flood: Flooded | None = None
     recoveries_s: list[float] = field(default_factory=list)
     """Of scenarios whose recovery is not that of an answer."""
     losses: list[Loss] = field(default_factory=list)
@@ -102,6 +105,10 @@ class Row:
     """Why not."""
     asked_again: int = 0
     """How often a request was turned away before it began, and asked again."""
+    asked_again_by: Mapping[str, int] = field(default_factory=dict)
+    """By act, where acts follow one another: the same, and what the SDK tried again by itself."""
+    pause_p50_ms: float | None = None
+    pause_max_ms: float | None = None
 
 
 def row(name: str, outcome: Outcome, reasons: Sequence[str]) -> Row:
@@ -121,7 +128,18 @@ def row(name: str, outcome: Outcome, reasons: Sequence[str]) -> Row:
         passed=not reasons,
         why=tuple(reasons),
         asked_again=sum(heard.again for heard in outcome.heard),
+        asked_again_by=_by_act(outcome.strikes),
+        pause_p50_ms=_ms(statistics.median(pauses)) if pauses else None,
+        pause_max_ms=_ms(max(pauses)) if pauses else None,
     )
+
+
+def _by_act(strikes: Sequence[Strike]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for strike in strikes:
+        if strike.act:
+            found[strike.act] = found.get(strike.act, 0) + strike.asked_again
+    return found
 
 
 def p99(values: Sequence[float]) -> float:

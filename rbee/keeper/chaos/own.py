@@ -83,7 +83,7 @@ class Own(Fleet):
     """Remembers what it started."""
 
     def __init__(self, http: Http, queen: str, hives: dict[str, str]) -> None:
-        super().__init__(http, queen, hives)
+        super().__init__(http, (queen,), hives)
         self._started: list[tuple[str, str]] = []
 
     async def spawn(self, hive_id: str) -> Spawned:

@@ -15,15 +15,15 @@ from rbee.keeper.chaos.asks import Ask
 from rbee.keeper.chaos.compare import compare, reference_of
 from rbee.keeper.chaos.doors import Doors
 from rbee.keeper.chaos.draw import after, turns
-from rbee.keeper.chaos.fleet import Fleet
+from rbee.keeper.chaos.fleet import WATCH_S, Fleet, until
 from rbee.keeper.chaos.heard import Heard, standstill_s
-from rbee.keeper.chaos.outcome import Outcome
+from rbee.keeper.chaos.outcome import Outcome, Strike
 from rbee.keeper.chaos.plan import Act, Reference, Scenario, Turn
 
 ROUND_S = 180.0
 BESIDE = 4
-STEADY_S = 3.0
-"""Streams run so long before the first act, between acts, and after the last."""
+ON_ITS_WAY_S = 0.05
+"""What was sent has been heard by then; an answer that was hit goes on later than that."""
 
 
 class Stage:
@@ -48,7 +48,7 @@ async def rounds(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: O
     """Until it has happened `n` times in the middle of an answer, with half as many rounds again
     for those in which it came too late."""
     deck = list(stage.asks.values())
-    for turn in itertools.islice(turns(scenario, seed, deck), n + n // 2 + 1):
+    for turn in itertools.islice(turns(scenario, seed, deck), n + n // 2 + 2):
         if len(outcome.strikes) >= n:
             return
         with anyio.fail_after(ROUND_S):
@@ -60,18 +60,46 @@ async def rounds(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: O
 async def _round(scenario: Scenario, stage: Stage, turn: Turn, outcome: Outcome) -> None:
     heard = [Heard(name) for name in turn.asks]
     outcome.heard += heard
-    (act,) = scenario.acts
+    (act,) = scenario.events
+    assert isinstance(act, str)
     async with anyio.create_task_group() as group:
         for one in heard:
             ask = stage.asks[one.ask]
             group.start_soon(stage.doors.listen, ask, one, scenario.load.patience_s)
         victim = heard[turn.victim]
-        await victim.reaches(after(turn, stage.references[victim.ask].pieces))
+        await _reached(stage, victim, turn)
         strike = await ACTS[act](stage.fleet, victim, turn.salt)
-    if strike is not None:
-        strike.victim = victim
-        strike.standstill_s = None if victim.code else standstill_s(victim, strike.at)
-        outcome.strikes.append(strike)
+    if strike is None:
+        return
+    if was_over(victim, strike):
+        outcome.wrong += strike.wrong
+        return
+    strike.victim = victim
+    strike.standstill_s = None if victim.code else standstill_s(victim, strike.at)
+    outcome.strikes.append(strike)
+
+
+def was_over(victim: Heard, strike: Strike) -> bool:
+    """Whether the answer had ended where it is made, and only its end was on its way: nothing
+    happened in the middle of it then."""
+    unhurt = not victim.code and not victim.migrations
+    return unhurt and victim.ended - strike.at < ON_ITS_WAY_S
+
+
+async def _reached(stage: Stage, victim: Heard, turn: Turn) -> None:
+    """Wait until the victim's moment has come, or its end."""
+    moment = after(turn, stage.references[victim.ask].pieces, stage.asks[victim.ask].held)
+    if not await victim.reaches(moment.pieces) or not moment.tokens:
+        return
+    seat = await stage.fleet.seat_of(victim.job_id)
+    first = await stage.fleet.steps(seat)
+
+    async def computed() -> bool:
+        """A step is a token of everybody who runs."""
+        now = await stage.fleet.steps(seat)
+        return bool(victim.ended) or now is None or first is None or now >= first + moment.tokens
+
+    await until(computed, "its tokens are computed", ROUND_S, WATCH_S)
 
 
 async def steady(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: Outcome) -> None:
@@ -81,24 +109,32 @@ async def steady(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: O
         for number in range(scenario.load.width):
             group.start_soon(keep_asking, scenario, stage, seed + number, enough, outcome)
         try:
-            await anyio.sleep(STEADY_S)
-            for act in scenario.acts * n:
-                await _during(act, stage, outcome)
-                await anyio.sleep(STEADY_S)
+            await anyio.sleep(scenario.load.apart_s)
+            for act in scenario.events * n:
+                assert isinstance(act, str)
+                before = _tries(stage, outcome)
+                strike = await _during(act, stage, outcome)
+                await anyio.sleep(scenario.load.apart_s)
+                strike.act, strike.asked_again = act, _tries(stage, outcome) - before
         finally:
             enough.set()
 
 
-async def _during(act: Act, stage: Stage, outcome: Outcome) -> None:
+def _tries(stage: Stage, outcome: Outcome) -> int:
+    """How often anybody had to try again so far."""
+    return sum(heard.again for heard in outcome.heard) + stage.doors.tries
+
+
+async def _during(act: Act, stage: Stage, outcome: Outcome) -> Strike:
     began = time.monotonic()
     strike = await ACTS[act](stage.fleet, Heard("nobody"), 0)
-    if strike is None:
-        return
+    assert strike is not None, "nothing is in its way"
     ended = time.monotonic()
     outcome.strikes.append(strike)
     live = [h for h in outcome.heard if h.began < ended and not h.code and h.ended > began]
     stops = [stop for h in live if (stop := standstill_s(h, began)) is not None]
     strike.standstill_s = max(stops, default=None)
+    return strike
 
 
 async def keep_asking(

@@ -15,7 +15,7 @@ from rbee.keeper.chaos.doors import Doors
 from rbee.keeper.chaos.fleet import Fleet
 from rbee.keeper.chaos.members import throwaway
 from rbee.keeper.chaos.outcome import Outcome, Row, row
-from rbee.keeper.chaos.plan import Reference, Scenario, Way
+from rbee.keeper.chaos.plan import Cancel, Flood, Reference, Scenario, StopReading, Way
 from rbee.keeper.chaos.rounds import Stage, rounds, steady, undisturbed
 from rbee.wire.http import Http
 
@@ -23,10 +23,14 @@ Play = Callable[[Scenario, Stage, int, int, Outcome], Awaitable[None]]
 WAYS: Mapping[Way, Play] = {
     "rounds": rounds,
     "steady": steady,
-    "flood": flood.flood,
-    "slow": slow.slow,
-    "cancel": cancel.cancel,
+    "own": lambda scenario, *more: OWN[type(scenario.events[0])](scenario, *more),
 }
+OWN: Mapping[type, Play] = {
+    Flood: flood.flood,
+    StopReading: slow.slow,
+    Cancel: cancel.cancel,
+}
+"""What an event with numbers means."""
 Open = Callable[[Http, Scenario], AbstractAsyncContextManager[Fleet]]
 """The fleet for a scenario."""
 
@@ -47,7 +51,7 @@ async def play(
     outcome = Outcome(n)
     asks = deck(scenario.load.doors)
     try:
-        async with Http() as http, fleet(http, scenario) as opened, Doors(opened.queen) as doors:
+        async with Http() as http, fleet(http, scenario) as opened, Doors(opened.queens) as doors:
             new = [ask for ask in asks if ask.name not in known]
             known.update(await undisturbed(new, doors))
             steady = {ask.name: ask for ask in asks if ask.name in known}

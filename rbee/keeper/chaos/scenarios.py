@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rbee.keeper.chaos.plan import Load, Scenario, Shape
+from rbee.keeper.chaos.plan import Cancel, Flood, Load, Scenario, Shape, StopReading
 
 AGAIN = "it starts processes again, and it knows how only those were started that it started itself"
 SDK = Load(doors=("sdk", "blocking"))
@@ -24,6 +24,16 @@ _ALL = (
         ("kill-queen",),
         ("finished", "same", "hit", "stayed"),
         load=SDK,
+        alone=AGAIN,
+    ),
+    Scenario(
+        "queen-lost",
+        "one of two queens is killed (-9) in the middle of an answer: the other one goes on",
+        5,
+        ("lose-queen",),
+        ("finished", "same", "hit", "stayed"),
+        load=SDK,
+        shape=Shape(queens=2),
         alone=AGAIN,
     ),
     Scenario(
@@ -57,6 +67,14 @@ _ALL = (
         ("finished", "same", "hit"),
     ),
     Scenario(
+        "hive-drain",
+        "a hive is drained in the middle of an answer, and then takes work again",
+        4,
+        ("drain-hive",),
+        ("finished", "same", "hit"),
+        alone="it empties a hive of whatever it runs",
+    ),
+    Scenario(
         "poison",
         "a request kills every worker that reads it",
         3,
@@ -68,7 +86,7 @@ _ALL = (
         "every process is replaced under load: both hives, then the queen",
         1,
         ("replace-hives", "replace-queen"),
-        ("finished", "same"),
+        ("finished", "same", "welcome"),
         way="steady",
         load=PATIENT,
         alone=AGAIN,
@@ -77,9 +95,9 @@ _ALL = (
         "overload",
         "ten times as many requests as can be answered",
         1,
-        (),
+        (Flood(times=10, peak_s=12, flood_s=12, tokens=960),),
         ("finished", "refused", "flat"),
-        way="flood",
+        way="own",
         load=Load(doors=("chat",)),
         shape=Shape(queue_limit=16),
     ),
@@ -87,17 +105,23 @@ _ALL = (
         "slow-reader",
         "a reader takes the beginning of a long answer and nothing more",
         2,
-        (),
+        (StopReading(taken_bytes=2_000, paused_within_s=45, cut_within_s=75),),
         ("finished", "same", "flat"),
-        way="slow",
+        way="own",
     ),
     Scenario(
         "cancel",
         "requests are cancelled while queued, loading, in the prompt, decoding and paused",
         3,
-        (),
+        (
+            Cancel(
+                phases=("queued", "loading", "in the prompt", "decoding", "paused"),
+                hows=("by name", "by closing"),
+                free_within_s=0.5,
+            ),
+        ),
         ("finished",),
-        way="cancel",
+        way="own",
         load=Load(doors=("sdk",)),
         alone="it fills every slot with requests that do not end",
     ),

@@ -15,7 +15,7 @@ from rbee.keeper.chaos.asks import COUNTING, MODEL
 from rbee.keeper.chaos.fleet import Fleet, until
 from rbee.keeper.chaos.memory import Memory
 from rbee.keeper.chaos.outcome import Outcome, Strike
-from rbee.keeper.chaos.plan import Scenario
+from rbee.keeper.chaos.plan import Scenario, StopReading
 from rbee.keeper.chaos.raw import Reader
 from rbee.keeper.chaos.rounds import Stage, keep_asking
 
@@ -31,32 +31,31 @@ TALKATIVE: dict[str, Any] = {
 """Some ten megabytes: more than any socket's buffer holds."""
 PAUSED_S = 1.5
 """An answer that runs and says nothing for so long is paused: a step takes a few ms."""
-PAUSE_LIMIT_S = 45.0
-CUT_LIMIT_S = 75.0
-"""60 s without any progress, and a little."""
 
 
 async def slow(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: Outcome) -> None:
     """`n` readers at the same time, while ordinary streams follow each other."""
+    (event,) = scenario.events
+    assert isinstance(event, StopReading)
     enough = anyio.Event()
     async with AsyncExitStack() as readers, anyio.create_task_group() as group:
         jobs: list[str] = []
         for _ in range(n):
             reader = await readers.enter_async_context(Reader(stage.fleet.queen, TALKATIVE))
-            await reader.take(2_000)
+            await reader.take(event.taken_bytes)
             jobs.append(reader.job_id)
         for number in range(scenario.load.width):
             group.start_soon(keep_asking, scenario, stage, seed + number, enough, outcome)
         try:
-            await _see_cut(stage.fleet, jobs, outcome)
+            await _see_cut(event, stage.fleet, jobs, outcome)
         finally:
             enough.set()
 
 
-async def _see_cut(fleet: Fleet, jobs: list[str], outcome: Outcome) -> None:
+async def _see_cut(event: StopReading, fleet: Fleet, jobs: list[str], outcome: Outcome) -> None:
     for job in jobs:
         try:
-            await until(partial(paused, fleet, job), "it pauses", PAUSE_LIMIT_S)
+            await until(partial(paused, fleet, job), "it pauses", event.paused_within_s)
         except Late:
             outcome.wrong.append("an answer that nobody reads did not pause")
             return
@@ -64,9 +63,9 @@ async def _see_cut(fleet: Fleet, jobs: list[str], outcome: Outcome) -> None:
     outcome.strikes += [Strike("a reader stopped reading", at) for _ in jobs]
     for job in jobs:
         try:
-            await until(partial(over, fleet, job), "it is cut", CUT_LIMIT_S)
-        except Late:
-            outcome.wrong.append(f"a reader that takes nothing was not cut in {CUT_LIMIT_S:.0f} s")
+            await until(partial(over, fleet, job), "it is cut", event.cut_within_s)
+        except Late as exc:
+            outcome.wrong.append(f"a reader that takes nothing stays: {exc.message}")
     outcome.grown = memory.grown()
 
 
