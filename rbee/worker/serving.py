@@ -15,6 +15,7 @@ from functools import partial
 from socket import socket as Socket
 
 import psutil
+from anyio.to_thread import run_sync
 
 from rbee import __version__
 from rbee.config import WorkerConfig, queens
@@ -27,6 +28,7 @@ from rbee.wire.server import Loop, Served, advertised_host, url_of
 from rbee.worker import routes
 from rbee.worker.engine.backend import Backend
 from rbee.worker.engine.engine import Engine
+from rbee.worker.engine.warmup import CPU_WARM_S, WARM_S, warm_up
 from rbee.worker.hashing import hashed
 from rbee.worker.lifeline import Lifeline, Parent
 from rbee.worker.metrics import registry
@@ -53,6 +55,9 @@ async def serving(
     service = Service(model, worker_id, config.queue_limit)
     engine = Engine(backend, config.batch_tokens, service.publish, _end_process)
     service.attach(engine)
+    if model.generates:
+        left_s = CPU_WARM_S if device == "cpu" else WARM_S
+        await run_sync(warm_up, backend, config.batch_tokens, engine.watch.patience, left_s)
     engine.start()
     url = url_of(socket, advertised_host(config.bind, next(iter(queens(config.queen)), "")))
     view = _Viewer(config, service, url, device)
