@@ -83,9 +83,10 @@ def test_an_answer_goes_on_when_its_engine_hangs(place: str) -> None:
         assert "hangs" in a.stderr()
 
 
-def test_nobody_is_sent_to_an_engine_that_takes_no_command() -> None:
-    """It hangs before the first token of a request, with a free slot and an empty line."""
-    with queen() as q, echoing(q, id="a", hangs_in="trim") as a, ThreadPoolExecutor(1) as pool:
+@pytest.mark.parametrize("place", ["trim", "decode"])
+def test_nobody_is_sent_to_an_engine_that_takes_no_command(place: str) -> None:
+    """It hangs at the very first request, with free slots and an empty line."""
+    with queen() as q, echoing(q, id="a", hangs_in=place) as a, ThreadPoolExecutor(1) as pool:
         hang(a)
         first = pool.submit(ask, "POST", f"{q.url}/v1/jobs", INFER)
         until(lambda: "hangs" in a.stderr())
