@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -41,14 +44,23 @@ def application(
     max_body_bytes: int,
     wider: Mapping[str, int] = MappingProxyType({}),
 ) -> ASGIApp:
-    """The role's app: its endpoints and the common ones, behind the guard. `wider`: paths whose
-    bodies may be larger by so many bytes."""
+    """The role's app: its endpoints and the common ones, behind the guard. `metrics` becomes its
+    own. `wider`: paths whose bodies may be larger by so many bytes."""
+    metrics.register(_Tasks())
     common = _Common(role, own_id, ready, metrics)
     app = Starlette(
         routes=routes([*endpoints, *common.endpoints()], f"rbee {role}"),
         exception_handlers=HANDLERS,
     )
     return Guard(app, hosts, max_body_bytes, wider)
+
+
+class _Tasks(Collector):
+    """A task that nobody waits for is seen nowhere else."""
+
+    def collect(self) -> Iterable[Metric]:
+        count = len(asyncio.all_tasks())
+        yield GaugeMetricFamily("rbee_tasks", "Tasks of the process's event loop", count)
 
 
 class _Common:

@@ -3,7 +3,7 @@
 1. An answer that a queen asked for goes on without a reader for its `grace_s`: she may have died,
    and the next queen attaches. Then it is cancelled.
 2. One that has ended is kept as long, for its last words may not have reached anybody. Bounded in
-   number and in events, the oldest go first.
+   number, in events and in what their requests take; the oldest go first.
 3. Nobody else's answers are here: whoever asks a worker himself cancels by closing.
 """
 
@@ -21,6 +21,8 @@ LEAVE_S = 0.1
 KEPT = 256
 KEPT_EVENTS = 20_000
 """Of all that have ended, together."""
+KEPT_BYTES = 64 * 1024 * 1024
+"""Of their requests: one with pictures may be megabytes."""
 
 
 @dataclass(eq=False)
@@ -29,6 +31,8 @@ class Answer:
 
     ticket: Ticket
     grace_s: float
+    size_bytes: int
+    """Of its request."""
     readers: int = 0
     timer: asyncio.TimerHandle | None = None
 
@@ -55,7 +59,7 @@ class Answers:
         """The jobs of those that are kept although they are complete."""
         return [answer.ticket.id for answer in self._ended]
 
-    def add(self, ticket: Ticket, grace_s: float) -> None:
+    def add(self, ticket: Ticket, grace_s: float, size_bytes: int) -> None:
         """Keep a new answer. One of the same job is an earlier life of it, or another queen's: it
         ends with its reader, and can no more be attached to.
         Raises `Cancelled` when the queen has taken the job back meanwhile."""
@@ -65,7 +69,7 @@ class Answers:
         earlier = self._answers.get(ticket.id)
         if earlier is None or not earlier.readers:
             self.cancel(ticket.id)
-        self._answers[ticket.id] = Answer(ticket, grace_s)
+        self._answers[ticket.id] = Answer(ticket, grace_s, size_bytes)
         self._forget_old()
 
     def find(self, job_id: str) -> Ticket:
@@ -132,11 +136,12 @@ class Answers:
 
     def _forget_old(self) -> None:
         """Keep the newest of those that have ended and have no reader, within the bounds."""
-        left, events = KEPT, KEPT_EVENTS
+        left, events, size = KEPT, KEPT_EVENTS, KEPT_BYTES
         for answer in reversed(self._ended):
             left -= 1
             events -= answer.ticket.log.total - answer.ticket.log.first
-            if (left < 0 or events < 0) and not answer.readers:
+            size -= answer.size_bytes
+            if min(left, events, size) < 0 and not answer.readers:
                 self.cancel(answer.ticket.id)
 
     @staticmethod

@@ -119,14 +119,15 @@ class Routes:
             ticket.cancel()
 
     async def answer(self, request: Request) -> Response:
-        asked: Generate = decode(await request.body(), Generate)
+        body = await request.body()
+        asked: Generate = decode(body, Generate)
         ticket = await self._service.begin(
             asked.infer, asked.job_id, asked.resume, wait=asked.trial
         )
         if asked.orphan_grace_s:
-            self._service.answers.add(ticket, asked.orphan_grace_s)
+            self._service.answers.add(ticket, asked.orphan_grace_s, len(body))
         self._service.answers.attach(ticket)
-        return self._stream(ticket, ticket.start, ticket.go if asked.trial else None)
+        return self._stream(ticket, ticket.start)
 
     async def attach(self, request: Request) -> Response:
         ticket = self._service.answers.find(request.path_params["job_id"])
@@ -191,10 +192,9 @@ class Routes:
         leave()
         self._service.door.read()
 
-    def _stream(
-        self, ticket: Ticket, cursor: int, opened: Callable[[], None] | None = None
-    ) -> Response:
-        """An answer for a queen who has been counted as its reader."""
+    def _stream(self, ticket: Ticket, cursor: int) -> Response:
+        """An answer for a queen who has been counted as its reader. One that was to wait for that
+        begins: with whoever comes first, for she who asked may be gone."""
         self._service.door.reads()
         return EventStream(
             ticket.log,
@@ -202,7 +202,7 @@ class Routes:
             headers={JOB_HEADER: ticket.id},
             on_close=lambda: self._close(lambda: self._service.answers.release(ticket)),
             prelude=sse.frame(encode(self._begun(ticket, cursor, whole=False))),
-            opened=opened,
+            opened=lambda: ticket.go(),
         )
 
     def _begun(self, ticket: Ticket, number: int, *, whole: bool) -> Begun:

@@ -45,7 +45,7 @@ from rbee.worker.engine.engine import Engine
 from rbee.worker.engine.writer import Update
 from rbee.worker.pooled import Pooled
 from rbee.worker.prepare import LoadedModel
-from rbee.worker.ticket import Ticket
+from rbee.worker.ticket import Ticket, nothing
 from rbee.worker.writers import understood, writer_of
 
 log = logging.getLogger(__name__)
@@ -145,6 +145,7 @@ class Service:
         ticket = self._tickets.get(key)
         if ticket is None:  # cancelled meanwhile
             return
+        ticket.go = nothing
         for start in starts:
             self.engine.send(start)
         if ticket.complete:  # all was said, but for the end
@@ -200,6 +201,7 @@ class Service:
         self._release(ticket)
 
     def _release(self, ticket: Ticket) -> None:
+        ticket.go = nothing  # it would keep all that the computing needed
         if ticket.deadline is not None:
             ticket.deadline.cancel()
         self.door.left()

@@ -53,6 +53,10 @@ class _ChoiceState:
     stop: str | None = None
 
 
+def nothing() -> None:
+    """What is left to be done to begin, once it has begun."""
+
+
 class Ticket:
     """A request inside the worker: its events, and the way to end it."""
 
@@ -94,8 +98,8 @@ class Ticket:
         self.deadline: asyncio.TimerHandle | None = None
         self.cancel = cancel
         self.cut = cut
-        self.go: Callable[[], None] = lambda: None
-        """Begin to compute, where that was to wait."""
+        self.go: Callable[[], None] = nothing
+        """Begin to compute, where that waits to be told."""
 
     @property
     def error(self) -> RbeeError | None:

@@ -1,13 +1,13 @@
 """A thousand streams that were begun, read a little and left: nothing of them is kept.
 
-File descriptors and threads are counted from outside (`/proc`, on Linux alone), before and after.
-Tasks of the event loops cannot be seen from there: no process tells how many it has. What stands
-for them is that no job runs, no slot is taken and nobody waits.
+File descriptors and threads are counted from outside (`/proc`, on Linux alone), tasks by each
+process itself (`rbee_tasks`), before and after.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.http import ask
 from tests.system.stack import Stack, environment, fact, free_ports, role
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counted in /proc")
@@ -28,15 +29,24 @@ class Kept(NamedTuple):
 
     descriptors: int
     threads: int
+    tasks: int
 
 
-def kept(pid: int) -> Kept:
-    return Kept(len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task")))
+Process = tuple[int, str]
+"""Its pid, and where it answers."""
+
+
+def kept(pid: int, url: str) -> Kept:
+    folder = Path(f"/proc/{pid}")
+    descriptors, threads = len(os.listdir(folder / "fd")), len(os.listdir(folder / "task"))
+    metrics = ask("GET", f"{url}/metrics").body.decode()  # last: it is a connection of its own
+    [tasks] = re.findall(r"^rbee_tasks (\S+)", metrics, re.MULTILINE)
+    return Kept(descriptors, threads, int(float(tasks)))
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[tuple[Stack, dict[str, int]]]:
-    """Queen, hive and worker, each a process, and their pids."""
+def fleet(tmp_path: Path) -> Iterator[tuple[Stack, dict[str, Process]]]:
+    """Queen, hive and worker, each a process."""
     queen, hive = free_ports(2)
     env = environment(tmp_path, queen, hive)
     made = Stack(env["RBEE_QUEEN_URL"], env["RBEE_HIVE_URL"], tmp_path, env)
@@ -46,7 +56,14 @@ def fleet(tmp_path: Path) -> Iterator[tuple[Stack, dict[str, int]]]:
     ):
         worker = made.client.spawn("bee")
         fact(lambda: made.client.status().workers, "the worker is known")
-        yield made, {"queen": first.pid, "hive": second.pid, "worker": worker.pid}
+        yield (
+            made,
+            {
+                "queen": (first.pid, made.queen),
+                "hive": (second.pid, made.hive),
+                "worker": (worker.pid, worker.url),
+            },
+        )
 
 
 def cycle(stack: Stack, number: int) -> None:
@@ -70,13 +87,13 @@ def quiet(stack: Stack) -> bool:
     "cycles", [200, pytest.param(1_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
 )
 def test_streams_that_were_left_leave_nothing(
-    fleet: tuple[Stack, dict[str, int]], cycles: int
+    fleet: tuple[Stack, dict[str, Process]], cycles: int
 ) -> None:
-    stack, pids = fleet
+    stack, processes = fleet
     for number in range(WARM):
         cycle(stack, number)
     fact(lambda: quiet(stack), "nothing runs")
-    before = {name: kept(pid) for name, pid in pids.items()}
+    before = {name: kept(*process) for name, process in processes.items()}
     for number in range(cycles):
         cycle(stack, number)
     fact(lambda: quiet(stack), "nothing runs")
@@ -84,12 +101,12 @@ def test_streams_that_were_left_leave_nothing(
     def back() -> bool:
         return all(
             now <= then
-            for name, pid in pids.items()
-            for now, then in zip(kept(pid), before[name], strict=True)
+            for name, process in processes.items()
+            for now, then in zip(kept(*process), before[name], strict=True)
         )
 
     try:
         fact(back, "the baseline")
     finally:
-        after = {name: kept(pid) for name, pid in pids.items()}
+        after = {name: kept(*process) for name, process in processes.items()}
         assert after == before or back(), (before, after)

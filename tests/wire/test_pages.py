@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
@@ -57,6 +58,25 @@ async def test_errors_have_the_envelope(method: str, path: str, status: int, cod
                 assert "GET" in answer.headers["Allow"]
         async with http.get(f"{url}/health") as answer:
             assert (await answer.json())["status"] == "ok"
+
+
+async def test_the_tasks_of_the_event_loop_are_counted() -> None:
+    """Each, from its beginning to its end, whoever began it."""
+    async with serving(application_of(ENDPOINTS)) as url, aiohttp.ClientSession() as http:
+
+        async def tasks() -> int:
+            async with http.get(f"{url}/metrics") as answer:
+                [count] = re.findall(r"^rbee_tasks (\d+)", await answer.text(), re.MULTILINE)
+            return int(float(count))
+
+        before = await tasks()
+        assert before >= 2, "this one, and the one that answers"
+        forgotten = [asyncio.ensure_future(asyncio.sleep(60)) for _ in range(7)]
+        assert await tasks() == before + 7
+        for task in forgotten:
+            task.cancel()
+        await asyncio.wait(forgotten)
+        assert await tasks() == before
 
 
 async def test_health_metrics_and_names_with_slashes() -> None:

@@ -88,6 +88,7 @@ class EchoBackend:
         self.pooled = pool > 0
         self.can_trim = True
         self.embed_tokens = context
+        self.copy_bytes = 0 if pool else context
         self.vocabulary: Vocabulary = EchoVocabulary()
         self.batches: list[tuple[Chunk, ...]] = []
         """What was decoded, and what was refused, in order."""

@@ -102,9 +102,12 @@ async def test_output_follows_a_grammar() -> None:
 
 async def test_a_step_publishes_once() -> None:
     async with running(slots=4) as rig:
+        rig.backend.hold()  # until all are there: whenever nobody is, what there is is said
         async with anyio.create_task_group() as group:
             for i in range(12):
                 group.start_soon(rig.ask, f"request {i}")
+            await until(lambda: len(rig.service.jobs) == 12)
+            rig.backend.release()
         await rig.idle()
         # What one step made goes with the next one's decode, the last of all at once.
         assert len(rig.published) <= len(rig.backend.batches) + 2

@@ -2,96 +2,152 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbee.worker.engine.patience import LEAST_S, SLACK, UNKNOWN_S, Patience
+from rbee.worker.engine.backend import Chunk, DecodeFailed
+from rbee.worker.engine.patience import LEAST_S, MOVED_PER_S, NEAR, SLACK, UNKNOWN_S, Load, Patience
+from rbee.worker.engine.warmup import GROWS, sizes, warm_up
+from tests.worker.echo import EchoBackend
 
-STEPS = st.lists(
-    st.tuples(st.integers(0, 64), st.integers(0, 4_096), st.floats(1.0, 1.5)).filter(
-        lambda step: step[0] + step[1] > 0
-    ),
-    min_size=1,
-    max_size=60,
+VARIES = 3.0
+"""How much slower than at its best a healthy machine may be, from one step to the next."""
+LOADS = st.builds(Load, st.integers(1, 4_096), st.integers(0, 200_000))
+STEPS = st.lists(st.tuples(LOADS, st.floats(1.0, VARIES)), min_size=1, max_size=80)
+"""What is computed, and how busy the machine is."""
+
+
+@given(
+    fixed_s=st.floats(1e-4, 4.0),
+    token_s=st.floats(1e-6, 0.05),
+    looking=st.floats(0.0, 1.0),
+    steps=STEPS,
 )
-"""How many streams decode, how much of prompts is computed, and how busy the machine is."""
-
-
-@given(fixed_s=st.floats(1e-4, 4.0), token_s=st.floats(0.0, 0.05), steps=STEPS)
 def test_no_honest_step_is_taken_for_a_wedged_one(
-    fixed_s: float, token_s: float, steps: list[tuple[int, int, float]]
+    fixed_s: float, token_s: float, looking: float, steps: list[tuple[Load, float]]
 ) -> None:
-    """Whatever a machine needs for a step and for a token in it, in whatever order they come."""
-    patience, nothing_known = Patience(), True
-    for decoding, cells, busy in steps:
-        took = (fixed_s + token_s * (decoding + cells)) * busy
-        assert took <= patience.limit_s(decoding, cells) or (nothing_known and took > UNKNOWN_S)
-        patience.observe(decoding, cells, took)
+    """Whatever a machine needs for a step, for a token in it, and for each that the token looks
+    back at, in whatever order they come."""
+    patience, look_s, nothing_known = Patience(), looking * token_s / NEAR, True
+    for load, busy in steps:
+        took = (fixed_s + load.cells * (token_s + load.depth * look_s)) * busy
+        assert took <= patience.limit_s(load) or (nothing_known and took > UNKNOWN_S)
+        patience.observe(load, took)
         nothing_known = False
 
 
-@given(steps=st.lists(st.tuples(st.integers(0, 64), st.integers(0, 4_096)), max_size=60))
-def test_there_is_always_a_limit(steps: list[tuple[int, int]]) -> None:
+@given(
+    steps=st.lists(st.tuples(LOADS, st.floats(0.001, 2.0)), max_size=60),
+    moved=st.integers(0, 10**12),
+)
+def test_there_is_always_a_limit(steps: list[tuple[Load, float]], moved: int) -> None:
     patience = Patience()
-    for decoding, cells in steps:
-        assert LEAST_S <= patience.limit_s(decoding, cells) < float("inf")
-        patience.observe(decoding, cells, 0.02)
+    for load, took in steps:
+        assert LEAST_S <= patience.limit_s(Load(load.cells, load.depth, moved)) < float("inf")
+        patience.observe(load, took)
 
 
 def test_a_big_model_on_a_slow_machine() -> None:
     """20 s for 512 prompt tokens, 2 s a decoding step."""
     patience = Patience()
-    assert patience.limit_s(0, 512) == UNKNOWN_S
-    patience.observe(0, 512, 20.0)
-    assert patience.limit_s(0, 512) == SLACK * 20
-    assert patience.limit_s(0, 130) == SLACK * 20, "a smaller one is not taken to be cheaper"
-    patience.observe(1, 0, 2.0)
-    assert patience.limit_s(1, 0) == SLACK * 2
-    assert patience.limit_s(1, 511) == SLACK * 20
-    assert patience.limit_s(2, 0) == SLACK * 2
+    assert patience.limit_s(Load(512, 512)) == UNKNOWN_S
+    patience.observe(Load(512, 512), 20.0)
+    assert patience.limit_s(Load(512, 512)) == SLACK * 20
+    assert patience.limit_s(Load(130, 130)) == SLACK * 20, "a smaller one may cost as much"
+    patience.observe(Load(1, 100), 2.0)
+    assert patience.limit_s(Load(1, 100)) == SLACK * 2
+    assert patience.limit_s(Load(2, 100)) == SLACK * 4, "two may cost what two of one would"
+    assert patience.limit_s(Load(300, 400)) == SLACK * 20
+    assert patience.limit_s(Load(1024, 512)) == SLACK * 40
 
 
 def test_a_fast_model_that_hangs_is_noticed_after_three_seconds() -> None:
+    """Whatever it was about to do, seen or not: its warm-up says enough."""
     patience = Patience()
-    patience.observe(0, 512, 0.3)
-    patience.observe(1, 0, 0.005)
-    for width in (1, 2, 16, 64):
-        assert patience.limit_s(width, 0) == LEAST_S
-    assert patience.limit_s(4, 400) == LEAST_S
+    for size, took in ((1, 0.005), (4, 0.006), (16, 0.01), (64, 0.03)):
+        patience.observe(Load(size, size), took)
+    for load in (Load(1, 4_000), Load(16, 2_000), Load(400, 400), Load(512, 1_500)):
+        assert patience.limit_s(load) == LEAST_S
 
 
-def test_the_first_large_prompt_is_borne_by_what_is_known() -> None:
-    """As many decoding steps as it has tokens, where that is more than what is borne anyway."""
-    slow, fast = Patience(), Patience()
-    slow.observe(1, 0, 2.0)
-    fast.observe(1, 0, 0.01)
-    assert slow.limit_s(0, 512) == 2 * 512 * 2.0
-    assert fast.limit_s(0, 512) == UNKNOWN_S
-    assert fast.limit_s(16, 0) == LEAST_S, "streams are no prompt"
+def test_a_long_conversation_that_comes_back_is_no_hang() -> None:
+    """Hundreds of short prompts since: what the long one took has faded."""
+    patience = Patience()
+    for depth in range(512, 40_000, 512):
+        patience.observe(Load(512, depth), 0.4 + depth * 0.4 / NEAR)
+    for _ in range(400):
+        patience.observe(Load(512, 512), 0.8)
+    for depth in (30_000, 39_000):
+        assert patience.limit_s(Load(512, depth)) > 0.4 + depth * 0.4 / NEAR
+    assert patience.limit_s(Load(512, 512)) < 4.0
+
+
+def test_memory_that_moves_is_waited_for_by_its_bytes() -> None:
+    patience, gigabyte = Patience(), 10**9
+    patience.observe(Load(1, 1), 0.01)
+    slowest = MOVED_PER_S / SLACK
+    assert patience.limit_s(Load(1, 1, 10 * gigabyte)) >= 10 * gigabyte / slowest
+    assert patience.limit_s(Load(1, 1, gigabyte // 2)) == LEAST_S
+    patience.observe(Load(1, 1, 10 * gigabyte), 1.0)
+    assert 4.0 <= patience.limit_s(Load(1, 1, 10 * gigabyte)) < 4.1
+    assert patience.limit_s(Load(1, 1)) == LEAST_S, "it is no step of its size"
 
 
 def test_one_bad_moment_is_forgotten() -> None:
-    patience = Patience()
-    patience.observe(4, 0, 20.0)
-    assert patience.limit_s(4, 0) == 80.0
+    patience, load = Patience(), Load(4, 4)
+    patience.observe(load, 20.0)
+    assert patience.limit_s(load) == 80.0
     for _ in range(100):
-        patience.observe(4, 0, 0.01)
-    assert patience.limit_s(4, 0) == LEAST_S
+        patience.observe(load, 0.01)
+    assert patience.limit_s(load) == LEAST_S
 
 
-def test_a_conversation_that_grows_is_followed() -> None:
+def test_a_machine_that_gets_slower_and_slower_is_followed() -> None:
     """A step takes longer with every token, from 0.1 s to 30 s."""
-    patience = Patience()
-    took = 0.1
+    patience, took = Patience(), 0.1
     while took < 30.0:
-        assert took <= patience.limit_s(1, 0)
-        patience.observe(1, 0, took)
+        assert took <= patience.limit_s(Load(1, 9)) or took == 0.1
+        patience.observe(Load(1, 9), took)
         took *= 1.01
 
 
-@pytest.mark.parametrize("kind", [(0, 1), (1, 0)])
-def test_it_says_what_it_knows(kind: tuple[int, int]) -> None:
+def test_it_says_what_it_knows() -> None:
     patience = Patience()
-    patience.observe(*kind, 0.5)
+    patience.observe(Load(1, 0), 0.5)
     assert repr(patience) == "<Patience seconds by tokens {1: 0.5}>"
+
+
+@given(most=st.integers(1, 10_000))
+def test_a_warm_up_climbs_to_the_top(most: int) -> None:
+    found = list(sizes(most))
+    assert found[0] == 1 and found[-1] == most and found == sorted(set(found))
+    assert all(b <= GROWS * a for a, b in pairwise(found))
+
+
+def test_a_warm_up_leaves_nothing_but_knowledge() -> None:
+    backend, patience = EchoBackend(context=300), Patience()
+    warm_up(backend, 512, patience, 10.0)
+    assert [len(chunk.tokens) for [chunk] in backend.batches] == [1, 1, 4, 16, 64, 256, 299]
+    assert patience.limit_s(Load(299, 299)) == LEAST_S
+    backend.decode([Chunk(0, 0, [1], outputs=1)])  # the slot is empty: else this is a gap
+
+
+def test_a_warm_up_stops_before_it_takes_long() -> None:
+    backend, patience = EchoBackend(), Patience()
+    warm_up(backend, 512, patience, 0.0)
+    assert [len(chunk.tokens) for [chunk] in backend.batches] == [1, 1]
+    assert patience.limit_s(Load(1, 1)) == LEAST_S
+
+
+@pytest.mark.parametrize("fatal", [False, True])
+def test_a_model_that_cannot_even_warm_up(fatal: bool) -> None:
+    """It says so to whoever asks it; when nothing can be trusted any more, it does not start."""
+    backend, patience = EchoBackend(), Patience()
+    backend.refuse = lambda chunks: DecodeFailed("as told", fatal=fatal)
+    with pytest.raises(DecodeFailed) if fatal else nullcontext():
+        warm_up(backend, 512, patience, 10.0)
+    assert patience.limit_s(Load(1, 1)) == UNKNOWN_S

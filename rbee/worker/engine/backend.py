@@ -100,7 +100,12 @@ class Backend(Protocol):
         valid until the next decode."""
 
     def copy(self, source: int, target: int) -> None:
-        """Make `target`'s memory the same as `source`'s."""
+        """Make `target`'s memory the same as `source`'s; at the latest when the next batch is
+        computed."""
+
+    @property
+    def copy_bytes(self) -> int:
+        """About how many bytes that moves, however short the sequence; 0 where it is free."""
 
     def trim(self, slot: int, length: int) -> bool:
         """Keep a slot's first `length` tokens; False when that is impossible, with nothing changed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rbee.worker.engine.backend import Chunk
+from rbee.worker.engine.patience import Load
 from rbee.worker.engine.sequence import Sequence
 
 
@@ -18,6 +19,13 @@ class Batch:
     adapter: str = ""
     decoding: int = 0
     prompt_tokens: int = 0
+    behind: int = 0
+    """Tokens in memory that the farthest-looking of its own looks back at."""
+
+    def load(self, moved: int) -> Load:
+        """What it is to whoever waits for it; `moved`: bytes of memory, for its sake."""
+        cells = sum(chunk.cells for chunk in self.chunks)
+        return Load(cells, self.behind + cells, moved)
 
     @property
     def sequences(self) -> list[Sequence]:

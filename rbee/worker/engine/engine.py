@@ -72,7 +72,7 @@ class Engine:
         self._inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._stopping = False
-        self._watch = Watch()
+        self.watch = Watch()
         self.counters = Counters()
 
     def __repr__(self) -> str:
@@ -90,7 +90,7 @@ class Engine:
     def send(self, command: Command) -> None:
         """Hand a command over; from any thread."""
         if self._inbox.empty():
-            self._watch.asked()
+            self.watch.asked()
         self._inbox.put(command)
 
     @property
@@ -109,7 +109,7 @@ class Engine:
     def pulse(self) -> tuple[float, float]:
         """Seconds that the engine has been at what it does, and how many it may be: past these it
         counts as wedged. An age of 0: it waits for a command."""
-        return self._watch.pulse(waits=not self._inbox.empty())
+        return self.watch.pulse(waits=not self._inbox.empty())
 
     @property
     def step_age_s(self) -> float:
@@ -128,7 +128,7 @@ class Engine:
         if self.planner.idle or self._pooling:
             self._send()
         if self._pooling:
-            self._watch.begin(self._pooling.limit_s)
+            self.watch.begin(self._pooling.limit_s)
             self._pooling.step()
 
     def _send(self) -> None:
@@ -142,7 +142,7 @@ class Engine:
         try:
             while not self._stopping:
                 self._drain(wait=self.planner.idle and not self._pooling)
-                began = self._watch.begin()
+                began = self.watch.begin()
                 self.counters.steps += 1
                 self.step()
                 self.counters.step_s += time.monotonic() - began
@@ -154,9 +154,9 @@ class Engine:
     def _drain(self, *, wait: bool) -> None:
         """Take every command that is there; wait for one when there is nothing else to do."""
         if wait:
-            self._watch.rest()
+            self.watch.rest()
             command = self._inbox.get()
-            self._watch.begin()
+            self.watch.begin()
             self._take_in(command)
         while not (self._stopping or self._inbox.empty()):
             self._take_in(self._inbox.get())
@@ -192,17 +192,18 @@ class Engine:
 
     def _decode(self) -> Batch:
         """Compute the next batch; an empty one when there is none, or when it failed."""
-        copied = False
+        copies = 0
         while True:
             batch = self.planner.next_batch()
             edits = self.planner.edits()
-            copied = copied or any(isinstance(edit, Copy) for edit in edits)
+            copies += sum(isinstance(edit, Copy) for edit in edits)
             if not self._edit(edits):
                 continue
             if not batch.chunks:
                 return batch
             self._send()
-            began = self._watch.begin_batch(batch.decoding, batch.prompt_tokens, copied=copied)
+            load = batch.load(copies * self._backend.copy_bytes)
+            began = self.watch.begin_batch(load)
             try:
                 self._backend.decode(batch.chunks, batch.adapter)
             except NoRoom:
@@ -218,7 +219,7 @@ class Engine:
             took = time.monotonic() - began
             self.counters.decode_s += took
             self.planner.pace.observe(batch.decoding, batch.prompt_tokens, took)
-            self._watch.end_batch(batch.decoding, batch.prompt_tokens, took, copied=copied)
+            self.watch.end_batch(load, took)
             return batch
 
     def _edit(self, edits: Iterable[Edit]) -> bool:

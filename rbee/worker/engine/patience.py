@@ -1,14 +1,19 @@
 """How long a piece of work may take before it counts as wedged, from how long others took. Pure.
 
-1. What a step costs follows from how many tokens it computes. Steps of one size (the number's
-   binary digits) are alike: the worst recent one counts, `SLACK` times.
-2. A size never seen costs no more than a larger one, and no more than that many smaller ones:
-   tokens are cheaper together than one by one. The first prompts of a size may have to load
-   kernels, too.
-3. Of what nothing is known, `UNKNOWN_S` is borne.
+1. What a step costs grows with its tokens and with how far they look back, and never faster than
+   these: tokens are cheaper together than one by one, and to look back costs little before it is
+   far (`NEAR`). So every step that was seen is a bound for every other.
+2. Steps of one kind (the numbers' binary digits) are alike: the worst recent one of its own kind
+   bounds a step; one of a kind never seen is bounded by whichever known one says least. Either
+   counts `SLACK` times.
+3. Memory that is moved with a step comes on top, by its bytes.
+4. Of what nothing is known, `UNKNOWN_S` is borne. A worker that generates has seen some steps
+   before it serves (`warmup`).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 SLACK = 4.0
 LEAST_S = 3.0
@@ -16,43 +21,73 @@ LEAST_S = 3.0
 UNKNOWN_S = 60.0
 FADES = 0.05
 """How much of what a step took less than the worst one is believed at once."""
-_SIZES = 64
+NEAR = 1_024
+"""Tokens that are looked back at for less than what a step costs anyway. As estimated from measured
+steps it is between 2,000 (192 M parameters) and 10,000 (8 B), as in `passes`."""
+MOVED_PER_S = 0.8e9
+"""Bytes, before any were seen to be: with `SLACK` as slow as a disk to which memory was swapped."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a step computes: so many tokens; how far the one that looks back farthest looks; and
+    bytes of memory that are moved for them."""
+
+    cells: int
+    depth: int
+    moved: int = 0
+
+    @property
+    def kind(self) -> tuple[int, int]:
+        return self.cells.bit_length(), ((self.depth + NEAR) // NEAR).bit_length()
+
+
+@dataclass
+class _Seen:
+    """The worst step of a kind, or what has faded of it."""
+
+    cells: float
+    depth: float
+    took_s: float
+
+    def bound_s(self, load: Load) -> float:
+        """What this says of another step."""
+        more = max(1.0, load.cells / self.cells)
+        farther = max(1.0, (load.depth + NEAR) / (self.depth + NEAR))
+        return self.took_s * more * farther
+
+    def blend(self, load: Load, took_s: float) -> None:
+        share = 1.0 if took_s > self.took_s else FADES
+        self.cells += share * (load.cells - self.cells)
+        self.depth += share * (load.depth - self.depth)
+        self.took_s += share * (took_s - self.took_s)
 
 
 class Patience:
-    """The worst recent cost of each size of step."""
+    """The worst recent step of each kind, and how fast memory moves."""
 
     def __init__(self) -> None:
-        self._worst: list[float | None] = [None] * _SIZES
-        """By the number of binary digits of a step's tokens."""
+        self._seen: dict[tuple[int, int], _Seen] = {}
+        self._byte_s = 1 / MOVED_PER_S
 
     def __repr__(self) -> str:
-        known = {2**n // 2: round(w, 4) for n, w in enumerate(self._worst) if w is not None}
+        known = {round(s.cells): round(s.took_s, 4) for s in self._seen.values()}
         return f"<Patience seconds by tokens {known}>"
 
-    def observe(self, decoding: int, prompt_cells: int, took_s: float) -> None:
-        """A step is done: a token for `decoding` streams, and `prompt_cells` of prompts."""
-        size = (decoding + prompt_cells).bit_length()
-        worst = self._worst[size]
-        if worst is None or took_s > worst:
-            self._worst[size] = took_s
+    def observe(self, load: Load, took_s: float) -> None:
+        """A step is done. One that moved memory says how fast that is, no more."""
+        if load.moved:
+            self._byte_s = min(self._byte_s, took_s / load.moved)
+            return
+        seen = self._seen.get(load.kind)
+        if seen is None:
+            self._seen[load.kind] = _Seen(load.cells, load.depth, took_s)
         else:
-            self._worst[size] = worst + FADES * (took_s - worst)
+            seen.blend(load, took_s)
 
-    def limit_s(self, decoding: int, prompt_cells: int) -> float:
+    def limit_s(self, load: Load) -> float:
         """How long such a step may take."""
-        cells = decoding + prompt_cells
-        size = cells.bit_length()
-        worst = self._worst[size]
-        if worst is not None:
-            return max(LEAST_S, SLACK * worst)
-        bounds = [SLACK * larger for larger in self._worst[size:] if larger is not None][:1]
-        unseen = not bounds and prompt_cells > 0
-        for smaller in range(size - 1, 0, -1):
-            worst = self._worst[smaller]
-            if worst is not None:
-                bounds.append(max(SLACK, 2 * cells / 2 ** (smaller - 1)) * worst)
-                break
-        if not bounds:
-            return UNKNOWN_S
-        return max(UNKNOWN_S if unseen else LEAST_S, min(bounds))
+        known = self._seen.get(load.kind)
+        candidates = (known,) if known is not None else tuple(self._seen.values())
+        least = min((seen.bound_s(load) for seen in candidates), default=UNKNOWN_S / SLACK)
+        return max(LEAST_S, SLACK * (least + load.moved * self._byte_s))

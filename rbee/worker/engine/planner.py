@@ -146,8 +146,8 @@ class Planner:
                 room -= chunk.cells
                 rows -= chunk.outputs if sequence.scored else 0
         everyone = [*parts, *prompts]
+        lengths = [self._length_in(slot) for slot in self.slots]
         if not self._pooled:
-            lengths = [self._length_in(slot) for slot in self.slots]
             everyone = laid_out(parts, prompts, lengths, self._context, fills=self._fills)
         return Batch(
             tuple(chunk for _, chunk in everyone),
@@ -155,6 +155,7 @@ class Planner:
             adapter,
             len(decoding),
             sum(chunk.cells for _, chunk in prompts),
+            behind=sum(lengths) if self._pooled else max((c.start for _, c in everyone), default=0),
         )
 
     def advance(self, batch: Batch) -> None:

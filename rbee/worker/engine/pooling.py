@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rbee.errors import RbeeError
 from rbee.worker.engine.backend import Backend, DecodeFailed, Row
 from rbee.worker.engine.commands import Vector
-from rbee.worker.engine.patience import Patience
+from rbee.worker.engine.patience import Load, Patience
 
 VECTORS_A_STEP = 16
 
@@ -32,8 +32,7 @@ class Pooling:
     def limit_s(self) -> float:
         """How long the next group may take."""
         command, found = self._line[0]
-        group = self._group(command.inputs[len(found) :])
-        return self._patience.limit_s(0, sum(map(len, group)))
+        return self._patience.limit_s(_load(self._group(command.inputs[len(found) :])))
 
     def step(self) -> None:
         """Compute the next group of the first command. Raises `DecodeFailed` when it is fatal."""
@@ -55,7 +54,7 @@ class Pooling:
     def _embedded(self, group: Sequence[Sequence[int]]) -> list[Row]:
         began = time.monotonic()
         made = self._backend.embed(group)
-        self._patience.observe(0, sum(map(len, group)), time.monotonic() - began)
+        self._patience.observe(_load(group), time.monotonic() - began)
         return made
 
     def _group(self, inputs: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
@@ -67,3 +66,7 @@ class Pooling:
                 break
             count += 1
         return inputs[:count]
+
+
+def _load(group: Sequence[Sequence[int]]) -> Load:
+    return Load(sum(map(len, group)), max(map(len, group)))

@@ -39,6 +39,8 @@ MAX_META_BYTES = 1_048_576
 CPU_TOKENS = 128
 """Tokens that a CPU computes at once, however many a step has: more take more memory and no less
 time. A picture may need to be computed as a whole: a model that sees goes by the step."""
+VALUE_BYTES = 2
+"""Of a number in the memory: half precision, as llama.cpp keeps it by default."""
 _PADDING = 256
 """llama.cpp rounds a sequence's memory up to a multiple of this."""
 
@@ -149,6 +151,8 @@ class LlamaBackend:
         self._outputs = self._batch.fill(texts)
         if texts:
             self._check(c.llama_decode(self._context, self._batch.c), done)
+        # An accelerator is still at work: what a step takes is learned from when it is done.
+        c.llama_synchronize(self._context)
 
     def _check(self, code: int, done: Sequence[Chunk]) -> None:
         """Raises what a code of `llama_decode` means, and undoes what was done of the batch."""
@@ -176,6 +180,17 @@ class LlamaBackend:
     def copy(self, source: int, target: int) -> None:
         c.llama_memory_seq_rm(self._memory, target, -1, -1)
         c.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+
+    @property
+    def copy_bytes(self) -> int:
+        """Keys and values of a whole slot, as if every layer was like the first."""
+        if self.pooled:
+            return 0
+        heads = c.llama_model_n_head(self._model) or 1
+        shared = c.llama_model_n_head_kv(self._model) or heads
+        width = c.llama_model_n_embd(self._model) // heads * shared
+        cells = -(-self.context // _PADDING) * _PADDING
+        return int(2 * VALUE_BYTES * width * c.llama_model_n_layer(self._model) * cells)
 
     def trim(self, slot: int, length: int) -> bool:
         done = bool(c.llama_memory_seq_rm(self._memory, slot, length if length else -1, -1))
