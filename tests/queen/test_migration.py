@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import pytest
+
 from rbee.client.sync import Client
 from rbee.contracts.events import Done, Token
 from tests.http import Answer, ask, listening
 from tests.processes import Started
 from tests.proxy import Fault, Proxy, proxied
-from tests.queen.conftest import queen, status, stub, until
+from tests.queen.conftest import queen, status, stub, stub_hive, until
+from tests.queen.stub_worker import SHA
 from tests.system.stack import free_ports
 
 TEXT = " ".join(f"w{number}" for number in range(12))
@@ -79,6 +82,36 @@ def test_who_dies_last_is_waited_for() -> None:
             with stub(q.url, id="b"):
                 asking.join(15)
         assert said(answers[0]) == TEXT
+
+
+@pytest.mark.parametrize("name", ["bee", "other/one/c.gguf"])
+def test_a_worker_is_started_where_the_same_content_is(name: str) -> None:
+    """The hive may call it what it likes; what counts is the sha256."""
+    with (
+        queen(wait_limit_s=20) as q,
+        stub(q.url, id="a", die_after=5),
+        stub_hive(q.url, id="twin", model=name, sha256=SHA) as twin,
+    ):
+        answer = ask("POST", f"{q.url}/v1/jobs", INFER)
+        assert said(answer) == TEXT
+        done = answer.events[-1]
+        assert (done["type"], done["model"], done["migrations"]) == ("done", name, 1)
+        assert [e["worker_id"] for e in answer.events if e["type"] == "moved"] == ["a"]
+        assert done["worker_id"].startswith("w-")
+        assert ask("GET", f"{twin.url}/state").json() == {"WorkerSpawn": 1}
+
+
+def test_no_worker_is_started_for_another_content() -> None:
+    """Same name, other file: an answer that was begun waits, and fails rather than mix the two."""
+    with (
+        queen(orphan_grace_s=1) as q,
+        stub(q.url, id="a", die_after=5),
+        stub_hive(q.url, sha256="f" * 64) as other,
+    ):
+        events = ask("POST", f"{q.url}/v1/jobs", INFER).events
+        assert [e["type"] for e in events] == [*["token"] * 5, "moved", "failed"]
+        assert events[-1]["code"] == "worker_gone"
+        assert ask("GET", f"{other.url}/state").json() == {}
 
 
 def test_a_silent_worker_is_left_within_five_seconds() -> None:
