@@ -24,28 +24,28 @@ from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
 from rbee.errors import BadRequest, Draining, Overloaded, RbeeError, WorkerGone
 from rbee.queen.attempts import Attempts
-from rbee.queen.budget import Budget, pause_s
+from rbee.queen.budget import pause_s
 from rbee.queen.dispatch import Dispatch
 from rbee.queen.lease import Lease
-from rbee.queen.leasing import Verdict
 from rbee.queen.metrics import Metrics
-from rbee.queen.quarantine import Quarantine
 from rbee.queen.relay import Relay
+from rbee.queen.retries import Retries
 from rbee.queen.scheduler import Need
 from rbee.wire.jobs import Job
 
 
 class Pursuit:
-    """Owns the memory of poisonous requests and the budget of retries."""
+    """Of all answers; owns nothing but whether the queen ends."""
 
-    def __init__(self, dispatch: Dispatch, metrics: Metrics, patience_s: float) -> None:
+    def __init__(
+        self, dispatch: Dispatch, retries: Retries, metrics: Metrics, patience_s: float
+    ) -> None:
         self.dispatch = dispatch
+        self.retries = retries
         self.metrics = metrics
         self.patience_s = patience_s
         self.leaving = False
         """This queen ends."""
-        self._quarantine = Quarantine()
-        self._budget = Budget()
 
     async def finish(
         self,
@@ -58,7 +58,7 @@ class Pursuit:
         """The answer's last event. `ends` is the deadline, `writing` the worker that has the answer
         already. Raises what the request itself has deserved, and the last loss when it is given up.
         """
-        attempts = Attempts(infer, self._quarantine, self._budget, time.monotonic())
+        attempts = self.retries.begin(infer)
         return await _Chase(self, relay, infer, job, ends, attempts, own=writing is None).run(
             writing
         )
@@ -79,7 +79,7 @@ class _Chase:
 
     async def run(self, writing: WorkerBeat | None) -> Done:
         while True:
-            self.attempts.check(time.monotonic())
+            self.of.retries.check(self.attempts)
             async with AsyncExitStack() as held:
                 if writing is not None:
                     lease = await held.enter_async_context(self.of.dispatch.hold(writing))
@@ -87,7 +87,7 @@ class _Chase:
                     lease = await self._leased(held)
                 done = await self._attempt(lease, attach=writing is not None)
             if done is not None:
-                self.attempts.over(time.monotonic())
+                self.of.retries.over(self.attempts)
                 return done
             writing = None
             await self._go_on(lease)
@@ -147,23 +147,11 @@ class _Chase:
 
     async def _go_on(self, ended: Lease) -> None:
         """Return when the next attempt may be made. Raises when there shall be none."""
-        begun, chance = self.relay.begun, random.random()
-        if ended.declined:
-            pause = self.attempts.declined(begun, time.monotonic(), chance)
-        else:
-            verdict = await self._verdict(ended)
-            if verdict == "poison":
-                self.of.metrics.quarantined()
-            pause = self.attempts.lost(ended, verdict, begun, time.monotonic(), chance)
-        if begun and not ended.declined and self.relay.reached:  # else nobody had gone on with it
+        begun, reached = self.relay.begun, self.relay.reached
+        pause = await self.of.retries.after(self.attempts, ended, begun=begun, reached=reached)
+        if begun and not ended.declined and reached:  # else nobody had gone on with it
             self._tell_moved(ended)
-        elif not begun:
-            self.of.metrics.retried()
         await anyio.sleep(pause)
-
-    async def _verdict(self, ended: Lease) -> Verdict:
-        """A worker that was lost before it had the request did not die of it."""
-        return await self.of.dispatch.leases.verdict(ended) if self.relay.reached else "innocent"
 
     def _tell_moved(self, ended: Lease) -> None:
         self.relay.migrations += 1

@@ -1,9 +1,9 @@
 """A worker without a model, as a real process: it says the prompt back, a word a token.
 
 It speaks the worker's HTTP API and sends real heartbeats. By flag it is slow (`--gap_s`), dies in
-the middle of an answer (`--die_after N` tokens), never answers (`--deaf 1`), has no room
-(`--full 1`), has no answer to attach to (`--forgets 1`), or dies of the word `poison` when it comes
-to say it. `--port` and `--advertise URL` put something between it and the queen. It goes on with
+the middle of an answer (`--die_after N` tokens; 0: of a short question too), never answers
+(`--deaf 1`), has no room (`--full 1`), has no answer to attach to (`--forgets 1`), or dies of the
+word `poison` when it comes to say it, or is asked about it. `--port` and `--advertise URL` put something between it and the queen. It goes on with
 what another began, and lets queens attach to what it says; an answer that nobody reads it says to
 its end.
 A prompt that begins with `fail:` is answered with a token and a `failed` event, `long:` with a 400,
@@ -214,8 +214,17 @@ class StubWorker:
             migrations=resume.migrations if resume else 0,
         )
 
+    def _asked_shortly(self, *texts: object) -> None:
+        if self.die_after == 0 or "poison" in texts:
+            os._exit(9)
+        if self.full:
+            raise Overloaded("No room here.", retry_after_s=1.0)
+
     async def embed(self, request: Request) -> Response:
         embed: Embed = decode(await request.body(), Embed)
+        self._asked_shortly(*embed.input)
+        if self.deaf:
+            await anyio.sleep_forever()
         if "" in embed.input:
             place = f"$.input[{embed.input.index('')}]"
             raise BadRequest(f"{place} is empty.", path=place)
@@ -224,6 +233,7 @@ class StubWorker:
 
     async def rank(self, request: Request) -> Response:
         rank: Rank = decode(await request.body(), Rank)
+        self._asked_shortly(rank.query)
         scores = [float(len(document)) for document in rank.documents]
         return reply(Ranks(model=self.model, scores=scores, prompt_tokens=len(scores)))
 
@@ -234,6 +244,7 @@ class StubWorker:
 
     async def tokenize(self, request: Request) -> Response:
         asked: Tokenize = decode(await request.body(), Tokenize)
+        self._asked_shortly(asked.text)
         text = asked.text or " ".join(str(m.content) for m in asked.messages or ())
         found = [ord(c) for c in text]
         return reply(Tokens(self.model, found, len(found)))
