@@ -3,9 +3,9 @@
 It speaks the worker's HTTP API and sends real heartbeats. By flag it is slow (`--gap_s`), dies in
 the middle of an answer (`--die_after N` tokens; 0: of a short question too), never answers
 (`--deaf 1`), has no room (`--full 1`), has no answer to attach to (`--forgets 1`), or dies of the
-word `poison` when it comes to say it, or is asked about it. `--port` and `--advertise URL` put something between it and the queen. It goes on with
-what another began, and lets queens attach to what it says; an answer that nobody reads it says to
-its end.
+word `poison` when it comes to say it, or is asked about it. `--port` and `--advertise URL` put
+something between it and the queen. It goes on with what another began, and lets queens attach to
+what it says; an answer that nobody reads it says to its end.
 A prompt that begins with `fail:` is answered with a token and a `failed` event, `long:` with a 400,
 a schema for which it is `form:` with one that names it, an empty text to embed with another,
 `call:` with a tool call, `think:` with its second word as a thought. `--ranks 1` makes it a ranker:

@@ -41,14 +41,16 @@ def at_peace(url: str) -> bool:
 
 @pytest.mark.parametrize("path", ASKED)
 def test_another_worker_answers_when_the_first_one_dies(path: str) -> None:
-    with queen() as q, stub(q.url, id="a", die_after=0, ranks=1) as a:
-        with stub(q.url, id="b", ranks=1):
-            found = [ask("POST", q.url + path, ASKED[path]) for _ in range(3)]
-            assert [answer.status for answer in found] == [200] * 3
-            assert a.child.wait(1) == 9
-            metrics = ask("GET", f"{q.url}/metrics").body.decode()
-            assert "rbee_retries_total 1.0" in metrics
-            assert at_peace(q.url)
+    with (
+        queen() as q,
+        stub(q.url, id="a", die_after=0, ranks=1) as a,
+        stub(q.url, id="b", ranks=1),
+    ):
+        found = [ask("POST", q.url + path, ASKED[path]) for _ in range(3)]
+        assert [answer.status for answer in found] == [200] * 3
+        assert a.child.wait(1) == 9
+        assert "rbee_retries_total 1.0" in ask("GET", f"{q.url}/metrics").body.decode()
+        assert at_peace(q.url)
 
 
 def test_a_worker_without_room_is_no_failure() -> None:
