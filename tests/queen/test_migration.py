@@ -13,11 +13,8 @@ import pytest
 from rbee.client.sync import Client
 from rbee.contracts.events import Done, Token
 from tests.http import Answer, ask, listening
-from tests.processes import Started
-from tests.proxy import Fault, Proxy, proxied
 from tests.queen.conftest import queen, status, stub, stub_hive, until
 from tests.queen.stub_worker import SHA
-from tests.system.stack import free_ports
 
 TEXT = " ".join(f"w{number}" for number in range(12))
 INFER: dict[str, Any] = {"operation": "infer", "model": "bee", "prompt": TEXT}
@@ -247,39 +244,6 @@ def test_an_answer_that_outlasts_its_queens_drain_goes_on_with_the_next_one() ->
                     assert first.stop() == 0
                     later.enter_context(queen(port=port, settle_s=5))
         assert isinstance(event, Done) and "".join(said) == TEXT
-
-
-@contextmanager
-def behind_a_link(of: str, fault: Fault, **flags: object) -> Iterator[tuple[Proxy, Started]]:
-    """A stub worker that the queen reaches over a link that breaks."""
-    [port] = free_ports(1)
-    with (
-        proxied(f"http://127.0.0.1:{port}", fault=fault) as link,
-        stub(of, port=port, advertise=link.url, **flags) as worker,
-    ):
-        yield link, worker
-
-
-def test_a_link_that_breaks_is_made_again_and_nothing_is_computed_anew() -> None:
-    with queen() as q, behind_a_link(q.url, Fault("cut", 1_000), gap_s=0.05) as (link, worker):
-        answer = ask("POST", f"{q.url}/v1/jobs", INFER)
-        assert said(answer) == TEXT and answer.events[-1]["migrations"] == 0
-        assert link.faults == 1
-        assert ask("GET", f"{worker.url}/state").json()["moved"] == 0
-
-
-def test_a_worker_that_knows_nothing_of_the_answer_any_more_is_left() -> None:
-    with queen() as q, behind_a_link(q.url, Fault("cut", 1_000), id="a", gap_s=0.05, forgets=1):
-        answers: list[Answer] = []
-        asking = threading.Thread(
-            target=lambda: answers.append(ask("POST", f"{q.url}/v1/jobs", INFER))
-        )
-        asking.start()
-        until(lambda: status(q.url)["queue"]["leased"] == 1)
-        with stub(q.url, id="b"):
-            asking.join(15)
-        assert said(answers[0]) == TEXT
-        assert (answers[0].events[-1]["worker_id"], answers[0].events[-1]["migrations"]) == ("b", 1)
 
 
 def test_whoever_goes_on_draws_with_the_same_seed() -> None:
