@@ -96,7 +96,8 @@ class StubWorker:
             context=4_096,
             step=self.answered,
             step_age_s=0.0,
-            jobs=list(self.answers),
+            jobs=[job for job, (_, log, _) in self.answers.items() if not log.ended],
+            kept=[job for job, (_, log, _) in self.answers.items() if log.ended],
             ranks=self.ranks,
         )
 
@@ -149,7 +150,7 @@ class StubWorker:
 
     def _held(self, request: Request) -> tuple[Generate, EventLog, anyio.CancelScope]:
         found = self.answers.get(request.path_params["job_id"])
-        if found is None:
+        if found is None or not found[0].orphan_grace_s:
             raise JobNotFound("not here")
         return found
 
@@ -163,6 +164,9 @@ class StubWorker:
         finally:
             self.busy -= 1
             self.answered += 1
+            held = self.answers.get(asked.job_id)
+            if held is not None and held[1] is log and not log.ended:
+                del self.answers[asked.job_id]  # it was cancelled
             self.poke()
 
     async def _events(self, asked: Generate, text: str) -> AsyncIterator[AnyEvent]:
