@@ -258,9 +258,15 @@ class StubWorker:
         return reply(Text(self.model, "".join(map(chr, asked.tokens))))
 
     async def state(self, request: Request) -> Response:
-        seeds = [asked.infer.seed for asked, _, _ in self.answers.values()]
+        infers = [asked.infer for asked, _, _ in self.answers.values()]
         return reply(
-            {"busy": self.busy, "answered": self.answered, "moved": self.moved, "seeds": seeds}
+            {
+                "busy": self.busy,
+                "answered": self.answered,
+                "moved": self.moved,
+                "seeds": [infer.seed for infer in infers],
+                "deadlines_ms": [infer.deadline_ms for infer in infers],
+            }
         )
 
     def app(self) -> Starlette:

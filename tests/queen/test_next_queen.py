@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rbee.queen.relay import DEADLINE_SLACK_MS
 from rbee.wire.beats import RETRY_S
 from tests.http import ask, listening
 from tests.processes import Started
@@ -64,6 +65,34 @@ def test_the_fleet_and_its_jobs_are_known_again_within_two_beats() -> None:
             short = {**INFER, "prompt": "a b", "worker_id": "b"}
             assert ask("POST", f"{second.url}/v1/jobs", short).events[-1]["type"] == "done"
             ask("DELETE", f"{second.url}/v1/jobs/{JOB}")
+
+
+def test_an_answer_taken_over_is_counted_and_keeps_a_deadline() -> None:
+    """Also when it has to move once more. Its first token was somebody else's to measure."""
+    limit_ms = 30_000
+    with (
+        queen() as first,
+        stub(first.url, id="a", gap_s=0.1) as a,
+        stub(first.url, id="b") as b,
+        listening("POST", f"{first.url}/v1/jobs", {**INFER, "deadline_ms": limit_ms}, NAMED) as (
+            _,
+            events,
+        ),
+    ):
+        next(events)
+        with replaced(first, settle_s=5) as second:
+            place = f"{second.url}/v1/jobs/{JOB}/stream"
+            with listening("GET", place) as (_, rest):
+                seen = [next(rest)]
+                a.kill()
+                seen += list(rest)
+            assert "".join(event.get("text", "") for _, event in seen) == TEXT
+            assert seen[-1][1]["migrations"] == 1
+            [left_ms] = ask("GET", f"{b.url}/state").json()["deadlines_ms"]
+            assert 0 < left_ms < limit_ms + 2 * DEADLINE_SLACK_MS
+            metrics = ask("GET", f"{second.url}/metrics").body.decode()
+            assert 'rbee_requests_total{model="bee",outcome="ok"} 1.0' in metrics
+            assert "rbee_first_token_seconds_count" not in metrics
 
 
 @pytest.mark.parametrize("what", OTHERS)
