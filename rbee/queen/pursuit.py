@@ -1,11 +1,11 @@
 """Sees one answer through: a lease, the relay, and again while `attempts` allows it.
 
 1. An answer that was begun goes on elsewhere. While nobody can go on with it (its hive is being
-   started again, its model loaded) it waits for `patience_s`.
+   started again, its model loaded, all are full) it waits for `patience_s`.
 2. One that had not said anything fails with what the dispatch says.
 3. When the client leaves, the worker is told so. When this queen ends it is not: the next one will
-   attach to what it writes. Nor when another queen had asked for the answer, and may be reading it,
-   unless its cancelling was asked for.
+   attach to what it writes. Nor when another queen had asked this worker for the answer, and may
+   be reading it, unless its cancelling was asked for.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class _Chase:
     ends: float | None
     attempts: Attempts
     own: bool
-    """Asked for here, and by nobody before."""
+    """The present worker was asked by this queen, and by no other before."""
+    gives_up: float | None = None
+    """When an answer that was begun is given up, unless a worker has it by then."""
 
     async def run(self, writing: WorkerBeat | None) -> Done:
         while True:
@@ -89,24 +91,28 @@ class _Chase:
             if done is not None:
                 self.of.retries.over(self.attempts)
                 return done
-            writing = None
+            writing, self.own = None, True
             await self._go_on(lease)
 
     async def _leased(self, held: AsyncExitStack) -> Lease:
         """A worker; for an answer that was begun, as soon as there is one again."""
-        gives_up, tries = time.monotonic() + self.of.patience_s, 0
+        tries = 0
         while True:
             try:
                 return await held.enter_async_context(self._lease())
             except RbeeError as exc:
                 if not self.relay.begun or isinstance(exc, BadRequest):
                     raise
-                if time.monotonic() >= gives_up:
+                if self._is_given_up():
                     raise WorkerGone(
                         f"Its worker was lost, and none can go on: {exc.message}", hint=exc.hint
                     ) from exc
             tries += 1
             await anyio.sleep(pause_s(tries, random.random()))
+
+    def _is_given_up(self) -> bool:
+        """Whether an answer that was begun has been without a worker for too long."""
+        return self.gives_up is not None and time.monotonic() >= self.gives_up
 
     def _lease(self) -> AbstractAsyncContextManager[Lease]:
         need = need_of(self.infer)
@@ -149,6 +155,10 @@ class _Chase:
         """Return when the next attempt may be made. Raises when there shall be none."""
         begun, reached = self.relay.begun, self.relay.reached
         pause = await self.of.retries.after(self.attempts, ended, begun=begun, reached=reached)
+        if reached or self.gives_up is None:
+            self.gives_up = time.monotonic() + self.of.patience_s
+        if begun and ended.declined and self._is_given_up():
+            raise WorkerGone("Its worker was lost, and none of the others has room for it.")
         if begun and not ended.declined and reached:  # else nobody had gone on with it
             self._tell_moved(ended)
         await anyio.sleep(pause)

@@ -37,6 +37,8 @@ from rbee.wire.problems import from_failed
 
 DEADLINE_SLACK_MS = 500
 """The queen keeps the deadline herself; the worker is told a little more, as a safety net."""
+MOST_DEADLINE_MS = 86_400_000
+"""The contract knows no longer one."""
 REATTACH_S = 1.0
 """How long a worker whose connection broke is given to take another."""
 CANCEL_S = 2.0
@@ -209,7 +211,9 @@ class Relay:
         """The request as the worker shall read it: its own model's name, and no wishes that are
         fulfilled by its having been chosen."""
         wishes: dict[str, Any] = {"hive_id": None, "worker_id": None, "device": None}
-        limit = None if deadline_ms is None else deadline_ms + DEADLINE_SLACK_MS
+        limit = None
+        if deadline_ms is not None:
+            limit = min(deadline_ms + DEADLINE_SLACK_MS, MOST_DEADLINE_MS)
         return Generate(
             job_id=self._job_id,
             infer=msgspec.structs.replace(

@@ -156,6 +156,19 @@ def test_a_worker_without_room_is_no_failure() -> None:
         assert [said(a) for a in answers] == [TEXT] * 4
 
 
+def test_an_answer_that_was_begun_does_not_wait_for_ever_for_room() -> None:
+    with queen(orphan_grace_s=1) as q, stub(q.url, id="a", die_after=5), stub(q.url, full=1):
+        events = ask("POST", f"{q.url}/v1/jobs", INFER).events
+        assert [e["type"] for e in events] == [*["token"] * 5, "moved", "failed"]
+        assert events[-1]["code"] == "worker_gone" and "room" in events[-1]["message"]
+
+
+def test_the_longest_deadline_is_one_as_well() -> None:
+    with queen() as q, stub(q.url):
+        answer = ask("POST", f"{q.url}/v1/jobs", {**INFER, "deadline_ms": 86_400_000})
+        assert answer.status == 200 and said(answer) == TEXT
+
+
 def test_the_next_queen_goes_on_with_the_answers_of_the_first() -> None:
     body, own = {**INFER, "prompt": TEXT}, {"X-Rbee-Job-Id": JOB}
     with queen() as first:
