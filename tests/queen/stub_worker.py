@@ -129,7 +129,8 @@ class StubWorker:
     def _begun(self, asked: Generate, first: int) -> Begun:
         ids = asked.resume.prompt_ids if asked.resume and asked.resume.prompt_ids else [7]
         assert ids == [7], "the prompt's ids come back as they were told"
-        return Begun(worker_id=self.id, sha256=SHA, prompt_ids=ids, first=first)
+        moves = asked.resume.migrations if asked.resume else 0
+        return Begun(worker_id=self.id, sha256=SHA, prompt_ids=ids, first=first, migrations=moves)
 
     async def attach(self, request: Request) -> Response:
         if self.forgets:

@@ -152,6 +152,31 @@ def test_a_cable_that_is_out_moves_the_answer_and_the_worker_comes_back() -> Non
         assert at_peace(q.url)
 
 
+def test_of_two_workers_that_have_an_answer_the_one_it_moved_to_is_believed() -> None:
+    """The first goes on with it in vain, and numbers its events otherwise."""
+    job = "job-0123456789abcdef"
+    with (
+        queen() as one,
+        queen(beat_s=5) as two,
+        proxied(one.url) as beats,
+        behind_a_link(beats.url, id="a", gap_s=0.1) as (link, a),
+        stub(one.url, id="b", gap_s=0.1),
+        listening("POST", f"{one.url}/v1/jobs", INFER, {"X-Rbee-Job-Id": job}) as (_, events),
+    ):
+        seen = [next(events) for _ in range(3)]
+        known = {w["worker"]["id"]: w["worker"] for w in status(one.url)["workers"]}
+        beats.stall("server")
+        link.stall("client")
+        while seen[-1][1]["type"] != "moved":
+            seen.append(next(events))
+        seen.append(next(events))
+        for name, url in (("b", known["b"]["url"]), ("a", a.url)):
+            told = {**known[name], "from": "worker", "jobs": [job], "url": url}
+            assert ask("POST", f"{two.url}/v1/heartbeats", told).status == 200
+        found = ask("GET", f"{two.url}/v1/jobs/{job}/stream").events
+        assert found == [event for _, event in [*seen, *events]]
+
+
 def test_heartbeats_over_a_slow_link_keep_the_worker() -> None:
     with (
         queen(beat_s=BEAT_S, beats_missed=MISSED) as q,

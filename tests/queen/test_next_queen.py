@@ -12,9 +12,12 @@ import pytest
 
 from rbee.queen.relay import DEADLINE_SLACK_MS
 from rbee.wire.beats import RETRY_S
+from rbee.wire.codec import plain
 from tests.http import ask, listening
 from tests.processes import Started
 from tests.queen.conftest import queen, status, stub, stub_hive, until
+from tests.queen.fleets import worker
+from tests.system.stack import free_ports
 
 BEAT_S = 1.0
 """As by default."""
@@ -39,8 +42,8 @@ def replaced(first: Started, **settings: object) -> Iterator[Started]:
         yield second
 
 
-def busy(worker: Started) -> int:
-    found: int = ask("GET", f"{worker.url}/state").json()["busy"]
+def busy(one: Started) -> int:
+    found: int = ask("GET", f"{one.url}/state").json()["busy"]
     return found
 
 
@@ -95,17 +98,45 @@ def test_an_answer_taken_over_is_counted_and_keeps_a_deadline() -> None:
             assert "rbee_first_token_seconds_count" not in metrics
 
 
+def test_an_answer_taken_over_and_moved_is_cancelled_with_its_last_reader() -> None:
+    """The worker that goes on was asked by nobody else."""
+    with (
+        queen() as first,
+        stub(first.url, id="a", gap_s=0.2) as a,
+        stub(first.url, id="b", gap_s=0.2) as b,
+        listening("POST", f"{first.url}/v1/jobs", INFER, NAMED) as (_, events),
+    ):
+        next(events)
+        with replaced(first, settle_s=5, orphan_grace_s=1) as second:
+            with listening("GET", f"{second.url}/v1/jobs/{JOB}/stream") as (_, rest):
+                next(rest)
+                until(lambda: len(status(second.url)["workers"]) == 2)
+                a.kill()
+                until(lambda: busy(b) == 1)
+            until(lambda: busy(b) == 0, 3)
+
+
+def test_a_job_whose_worker_does_not_answer_is_not_called_unknown() -> None:
+    [port] = free_ports(1)
+    beat = plain(worker("a", url=f"http://127.0.0.1:{port}", jobs=[JOB]))
+    with queen(beat_s=5) as q:
+        assert ask("POST", f"{q.url}/v1/heartbeats", beat).status == 200
+        found = ask("GET", f"{q.url}/v1/jobs/{JOB}/stream")
+        assert (found.status, found.json()["error"]["code"]) == (503, "unavailable")
+        assert int(found.headers["retry-after"]) >= 1
+
+
 @pytest.mark.parametrize("what", OTHERS)
 def test_what_cannot_be_attached_to_is_a_404_and_its_workers_stop(what: str) -> None:
     body = {**OTHERS[what], "stream": True}
     with (
         queen() as first,
-        stub(first.url, id="a", gap_s=0.2) as worker,
+        stub(first.url, id="a", gap_s=0.2) as a,
         listening("POST", f"{first.url}/v1/completions", body, NAMED) as (_, events),
     ):
         next(events)
         with replaced(first, settle_s=SETTLE_S) as second:
-            until(lambda: busy(worker) == 0, 1)
+            until(lambda: busy(a) == 0, 1)
             until(lambda: status(second.url)["workers"])
             for method, path in (("GET", "/stream"), ("GET", ""), ("DELETE", "")):
                 began = time.monotonic()
@@ -122,7 +153,7 @@ def test_a_second_queen_does_not_take_what_cannot_be_attached_to(what: str) -> N
     with (
         queen() as first,
         queen(beat_s=5) as second,
-        stub(first.url, gap_s=0.05) as worker,
+        stub(first.url, gap_s=0.05) as a,
         listening("POST", f"{first.url}/v1/completions", {**body, "stream": True}, NAMED) as (
             _,
             events,
@@ -130,7 +161,7 @@ def test_a_second_queen_does_not_take_what_cannot_be_attached_to(what: str) -> N
     ):
         next(events)
         beat = status(first.url)["workers"][0]["worker"]
-        told = {**beat, "from": "worker", "jobs": [JOB], "url": worker.url}
+        told = {**beat, "from": "worker", "jobs": [JOB], "url": a.url}
         assert ask("POST", f"{second.url}/v1/heartbeats", told).status == 200
         found = ask("GET", f"{second.url}/v1/jobs/{JOB}/stream")
         assert (found.status, found.json()["error"]["code"]) == (404, "job_not_found")
