@@ -79,6 +79,11 @@ class Leasing:
         if not lease.lost:
             lease.lost, lease.crash = why, crash
 
+    def parted(self, lease: Lease, why: str) -> None:
+        """The worker said itself that it cannot finish. Where it was to end, it did not die of
+        anything."""
+        self.broke(lease, why, crash=not self._registry.leaving(lease.worker))
+
     def declined(self, lease: Lease) -> None:
         """The worker said that it is too busy, or drains, before it said anything else: nothing is
         sent there before it is heard again."""

@@ -136,10 +136,16 @@ class _Chase:
                 writing = relay.attach(worker) if attach else relay.run(worker, self._left_ms())
                 return await self._unless_unwanted(writing, lease)
             except WorkerGone as exc:
-                self.of.dispatch.leases.broke(lease, exc.message, crash=relay.reached)
+                self._broke(lease, exc.message)
             except (Overloaded, Draining):
                 self.of.dispatch.leases.declined(lease)
         return None
+
+    def _broke(self, lease: Lease, why: str) -> None:
+        if self.relay.parted:
+            self.of.dispatch.leases.parted(lease, why)
+        else:
+            self.of.dispatch.leases.broke(lease, why, crash=self.relay.reached)
 
     async def _unless_unwanted(self, writing: Awaitable[Done], lease: Lease) -> Done:
         """When the client leaves, or the deadline passes, the worker is told: its slot is free."""

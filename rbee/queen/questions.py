@@ -14,7 +14,7 @@ import anyio
 from starlette.requests import Request
 
 from rbee.contracts.fleet import WorkerBeat
-from rbee.errors import Draining, Late, Overloaded, RbeeError, Unavailable
+from rbee.errors import Draining, Late, Overloaded, RbeeError, Unavailable, WorkerGone
 from rbee.queen.attempts import Attempts
 from rbee.queen.dispatch import Dispatch
 from rbee.queen.lease import Lease
@@ -87,6 +87,8 @@ class Questions:
                 return await self._put(lease.worker, question)
             except (Overloaded, Draining):
                 self._dispatch.leases.declined(lease)
+            except WorkerGone as exc:  # its own words: a connection that breaks is `Upstream`
+                self._dispatch.leases.parted(lease, exc.message)
             except RbeeError as exc:
                 if not broke(exc) or isinstance(exc, Late):  # slow is not gone
                     raise

@@ -185,6 +185,13 @@ class Registry:
         same_life = known is not None and known.beat.incarnation == worker.incarnation
         return known is not None and same_life and known.suspect
 
+    def leaving(self, worker: WorkerBeat) -> bool:
+        """Whether this life has said that it is to end."""
+        known = self._workers.get(worker.id)
+        if known is not None and known.beat.incarnation == worker.incarnation:
+            return known.beat.state in ("draining", "stopping")
+        return self._past.get((worker.id, worker.incarnation)) == OVER
+
     def holder(self, job_id: str, now: float) -> WorkerBeat | None:
         """The living worker that has the job; where several do, the one that named it last."""
         return next(iter(self.holders(job_id, now)), None)

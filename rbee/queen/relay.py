@@ -78,6 +78,8 @@ class Relay:
         self._trial = False
         self.reached = False
         """Whether the present worker has, for certain, had the request."""
+        self.parted = False
+        """It said itself that it cannot finish, and did not just vanish."""
         self.migrations = 0
         self.sha256 = ""
         """Of the model that has begun to answer."""
@@ -112,7 +114,7 @@ class Relay:
     def meet(self, worker: WorkerBeat, heard: Callable[[], None], *, trial: bool = False) -> None:
         """Who will write next; `heard` is called at his first words."""
         self.model, self._heard = worker.model, heard
-        self._trial, self.reached = trial, False
+        self._trial, self.reached, self.parted = trial, False, False
         if not self.begun:
             self.sha256 = worker.sha256
 
@@ -145,6 +147,7 @@ class Relay:
                 method, url, body = "GET", self._place(worker), None
                 continue
             if isinstance(last, Failed):
+                self.parted = last.code == WorkerGone.code
                 raise from_failed(last)
             if last is None:
                 raise gone(worker, "It ended its answer without saying why.")

@@ -2,8 +2,9 @@
 
 It speaks the worker's HTTP API and sends real heartbeats. By flag it is slow (`--gap_s`), dies in
 the middle of an answer (`--die_after N` tokens; 0: of a short question too), never answers
-(`--deaf 1`), has no room (`--full 1`), has no answer to attach to (`--forgets 1`), or dies of the
-word `poison` when it comes to say it, or is asked about it. `--port` and `--advertise URL` put
+(`--deaf 1`), has no room (`--full 1`), has no answer to attach to (`--forgets 1`), drains and ends
+its answer after some tokens (`--leave_after N`), or dies of the word `poison` when it comes to say
+it, or is asked about it. `--port` and `--advertise URL` put
 something between it and the queen. It goes on with what another began, and lets queens attach to
 what it says; an answer that nobody reads it says to its end.
 A prompt that begins with `fail:` is answered with a token and a `failed` event, `long:` with a 400,
@@ -54,6 +55,7 @@ from rbee.wire.replies import HANDLERS, reply
 from rbee.wire.stream import EventStream
 
 SHA = "0" * 64
+DRAIN_S = 0.5
 
 
 class StubWorker:
@@ -65,6 +67,8 @@ class StubWorker:
         self.slots = int(flags.get("slots", "4"))
         self.gap_s = float(flags.get("gap_s", "0"))
         self.die_after = int(flags.get("die_after", "-1"))
+        self.leave_after = int(flags.get("leave_after", "-1"))
+        self.draining = False
         self.deaf = flags.get("deaf") == "1"
         self.full = flags.get("full") == "1"
         self.answers: dict[str, tuple[Generate, EventLog, anyio.CancelScope]] = {}
@@ -79,7 +83,7 @@ class StubWorker:
         self.forgets = flags.get("forgets") == "1"
         self.poke: Callable[[], None] = lambda: None
 
-    def beat(self, incarnation: str, seq: int, state: str = "ready") -> WorkerBeat:
+    def beat(self, incarnation: str, seq: int) -> WorkerBeat:
         return WorkerBeat(
             id=self.id,
             incarnation=incarnation,
@@ -89,7 +93,7 @@ class StubWorker:
             model=self.model,
             sha256=SHA,
             device=self.device,
-            state=state,  # type: ignore[arg-type]
+            state="draining" if self.draining else "ready",
             slots=self.slots,
             busy=self.busy,
             waiting=0,
@@ -195,6 +199,12 @@ class StubWorker:
         for index, word in enumerate(words[behind:], behind):
             if index - behind == self.die_after or word == "poison":
                 os._exit(9)
+            if index - behind == self.leave_after:
+                self.draining = True
+                self.poke()
+                await anyio.sleep(DRAIN_S)
+                yield Failed(code="worker_gone", message="The worker is shutting down.")
+                return
             for choice in range(infer.n):
                 said = word if index == 0 else f" {word}"
                 yield Token(
@@ -262,6 +272,7 @@ class StubWorker:
         infers = [asked.infer for asked, _, _ in self.answers.values()]
         return reply(
             {
+                "trials": [asked.trial for asked, _, _ in self.answers.values()],
                 "busy": self.busy,
                 "answered": self.answered,
                 "moved": self.moved,

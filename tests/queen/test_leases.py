@@ -232,6 +232,21 @@ def test_a_broken_connection_alone_convicts_nobody() -> None:
     told(story)
 
 
+def test_a_farewell_is_no_crash_where_it_was_due() -> None:
+    async def story(world: World) -> None:
+        await world.beat("a")
+        for state, verdict in (("ready", "suspect"), ("draining", "innocent")):
+            asker = await world.ask()
+            assert asker.lease is not None
+            await world.beat("a", state=state)
+            world.dispatch.leases.parted(asker.lease, "it is shutting down")
+            await world.finish(asker)
+            assert asker.verdict == verdict
+            await world.wait(1.0, beating="a")
+
+    told(story)
+
+
 def test_a_busy_worker_is_not_asked_again_before_it_is_heard() -> None:
     async def story(world: World) -> None:
         await world.beat("a")

@@ -46,6 +46,15 @@ def test_another_worker_goes_on_where_the_first_one_died() -> None:
         assert queue["waiting"] == queue["leased"] == 0 and queue["arrived"] == queue["done"]
 
 
+@pytest.mark.parametrize("how", ["die_after", "leave_after"])
+def test_who_ends_because_it_shall_casts_no_suspicion(how: str) -> None:
+    """Else all answers of a worker that is drained would be tried one after the other."""
+    with queen() as q, stub(q.url, id="a", **{how: 5}), stub(q.url, id="b") as b:
+        answer = ask("POST", f"{q.url}/v1/jobs", INFER)
+        assert said(answer) == TEXT and answer.events[-1]["migrations"] == 1
+        assert ask("GET", f"{b.url}/state").json()["trials"] == [how == "die_after"]
+
+
 def test_the_whole_answer_says_how_often_it_moved() -> None:
     with queen() as q, stub(q.url, id="a", die_after=5), stub(q.url, id="b"):
         body = {**INFER, "stream": False}
