@@ -24,14 +24,18 @@ class Attempts:
     """Of one request; `check` before each of its leases, `lost` or `declined` after one that
     failed, `over` when its answer is complete. `chance` in [0, 1) spreads the pauses."""
 
-    def __init__(self, infer: Infer, quarantine: Quarantine, budget: Budget, now: float) -> None:
-        self._infer = infer
+    def __init__(
+        self, asked: Infer | bytes, quarantine: Quarantine, budget: Budget, now: float
+    ) -> None:
+        self._asked = asked
         self._quarantine = quarantine
         self._budget = budget
         self._losses = 0
         self._pauses = 0
         self.suspect = False
         """Whether the next lease is asked for as a suspect."""
+        self.over_budget = False
+        """It was given up because too much is asked again."""
         budget.asked(now)
 
     def __repr__(self) -> str:
@@ -44,7 +48,7 @@ class Attempts:
 
     @cached_property
     def _print(self) -> str:
-        return fingerprint(self._infer)
+        return fingerprint(self._asked)
 
     def check(self, now: float) -> None:
         """Raises `Poisonous` for what is convicted, or its like."""
@@ -62,7 +66,7 @@ class Attempts:
             raise self._gone(lease, f"It is the {MAX_LOST}th one that this request has lost.")
         if begun:
             return pause_s(self._losses - 1, chance)
-        if not self._budget.may_retry(now):
+        if not self._may_retry(now):
             raise self._gone(lease, "Too many requests are being asked again already.")
         return pause_s(self._losses, chance)
 
@@ -70,7 +74,7 @@ class Attempts:
         """The worker had no room; returns how long to wait before another is asked. Raises
         `Overloaded` when too much is asked again already, and this had not begun."""
         self._pauses += 1
-        if not begun and not self._budget.may_retry(now):
+        if not begun and not self._may_retry(now):
             raise Overloaded("All workers for this model are busy.", retry_after_s=5.0)
         return pause_s(self._pauses, chance)
 
@@ -78,6 +82,10 @@ class Attempts:
         """The answer is complete: whatever it was suspected of, it was not that."""
         if not self._quarantine.empty(now):
             self._quarantine.acquit(self._print)
+
+    def _may_retry(self, now: float) -> bool:
+        self.over_budget = not self._budget.may_retry(now)
+        return not self.over_budget
 
     def _judge(self, lease: Lease, verdict: Verdict, now: float) -> None:
         if lease.worked:

@@ -17,6 +17,8 @@ from rbee.queen.fleet import Seat
 
 FIRST_S = 0.5
 MAX_S = 30.0
+FORGET_S = 600.0
+"""One that has been half open for so long, and was not tried, is closed: most are of past lives."""
 KEEP = 4_096
 _NOBODY: frozenset[Seat] = frozenset()
 
@@ -55,6 +57,7 @@ class Breakers:
             found.trying = number
 
     def failed(self, seat: Seat, now: float) -> None:
+        self._forget(now)
         found = self._open.get(seat)
         if found is None:
             self._open[seat] = _Open(self._first_s, now + self._first_s)
@@ -63,6 +66,12 @@ class Breakers:
         elif now >= found.until:
             for_s = min(self._max_s, found.for_s * 2)
             self._open[seat] = _Open(for_s, now + for_s)
+
+    def _forget(self, now: float) -> None:
+        """Who is asked where to go looks at all that are left."""
+        for seat, one in list(self._open.items()):
+            if one.trying is None and now - one.until > FORGET_S:
+                del self._open[seat]
 
     def succeeded(self, seat: Seat, number: int) -> None:
         found = self._open.get(seat)

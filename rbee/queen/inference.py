@@ -45,11 +45,14 @@ class Inference:
         return await self._fold(infers, job, self._alone if plain else self._told)
 
     async def take_over(self, begun: Begun, infer: Infer, worker: WorkerBeat, job: Job) -> None:
-        """An answer that another queen had asked `worker` for, from where its log begins."""
+        """An answer that another queen had asked `worker` for, from where its log begins.
+
+        The worker keeps its deadline. How much of that has passed nobody tells, so here it counts
+        from now: for the worker that may have to go on."""
         relay = Relay(self._http, infer, job.id, _into(job), job.log, grace_s=self.grace_s)
         relay.take_over(begun)
         job.migrations = relay.migrations
-        job.emit(await self._pursuit.finish(relay, infer, job, None, writing=worker))
+        job.emit(await self._counted(infer, job, relay, writing=worker))
 
     async def _fold(self, infers: Sequence[Infer], job: Job, run: Run) -> InferAnswer | None:
         fold = None if infers[0].stream else Fold(sum(i.n for i in infers))
@@ -71,13 +74,15 @@ class Inference:
         """The job's log is this answer's."""
         clocked = _Clocked(emit, self._metrics)
         relay = Relay(self._http, infer, job.id, clocked, job.log, grace_s=self.grace_s)
-        return await self._counted(infer, job, clocked, relay)
+        clocked.model = lambda: relay.model
+        return await self._counted(infer, job, relay)
 
     async def _told(self, infer: Infer, job: Job, emit: Emit) -> Done:
         """The job's log is made of this answer, and perhaps of others."""
         clocked = _Clocked(echoed(emit, infer.n), self._metrics)
         relay = Relay(self._http, infer, job.id, clocked, job.log, whole=False)
-        return await self._counted(infer, job, clocked, relay)
+        clocked.model = lambda: relay.model
+        return await self._counted(infer, job, relay)
 
     async def _side_by_side(self, infers: Sequence[Infer], job: Job, emit: Emit, run: Run) -> Done:
         ends: dict[int, Done] = {}
@@ -98,11 +103,13 @@ class Inference:
             raise errors[0]
         return joined([(ends[i], infers[i].n) for i in range(len(infers))])
 
-    async def _counted(self, infer: Infer, job: Job, clocked: _Clocked, relay: Relay) -> Done:
+    async def _counted(
+        self, infer: Infer, job: Job, relay: Relay, writing: WorkerBeat | None = None
+    ) -> Done:
         """Run it, and tell the metrics how it went."""
-        clocked.model, outcome = lambda: relay.model, Cancelled.code
+        outcome = Cancelled.code
         try:
-            done = await self._within_deadline(infer, job, relay)
+            done = await self._within_deadline(infer, job, relay, writing)
             outcome = "ok"
             return done
         except RbeeError as exc:
@@ -111,12 +118,15 @@ class Inference:
         finally:
             self._metrics.ended(relay.model, outcome)
 
-    async def _within_deadline(self, infer: Infer, job: Job, relay: Relay) -> Done:
+    async def _within_deadline(
+        self, infer: Infer, job: Job, relay: Relay, writing: WorkerBeat | None
+    ) -> Done:
         if infer.deadline_ms is None:
-            return await self._pursuit.finish(relay, infer, job, None)
+            return await self._pursuit.finish(relay, infer, job, None, writing)
         limit_s = infer.deadline_ms / 1_000
         with anyio.move_on_after(limit_s):
-            return await self._pursuit.finish(relay, infer, job, self._pursuit.clock() + limit_s)
+            ends = self._pursuit.clock() + limit_s
+            return await self._pursuit.finish(relay, infer, job, ends, writing)
         raise Late(f"The answer was not complete within {infer.deadline_ms} ms.")
 
 

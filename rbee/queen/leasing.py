@@ -79,6 +79,10 @@ class Leasing:
         if not lease.lost:
             lease.lost, lease.crash = why, crash
 
+    def parted(self, lease: Lease, why: str) -> None:
+        """The worker said itself that it ends before the answer does: it did not die of it."""
+        self.broke(lease, why, crash=False)
+
     def declined(self, lease: Lease) -> None:
         """The worker said that it is too busy, or drains, before it said anything else: nothing is
         sent there before it is heard again."""

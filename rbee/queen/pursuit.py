@@ -1,12 +1,12 @@
 """Sees one answer through: a lease, the relay, and again while `attempts` allows it.
 
 1. An answer that was begun goes on elsewhere. While nobody can go on with it (its hive is being
-   started again, its model loaded) it waits for `patience_s`.
+   started again, its model loaded, all are full) it waits for `patience_s`.
 2. One that had not said anything fails with what the dispatch says.
 3. When the client leaves, the worker is told so. When this queen ends it is not: the next one will
-   attach to what it writes. Nor when another queen had asked for the answer, and may be reading it,
-   unless its cancelling was asked for. A client that attaches again may have gone to another queen:
-   its answer ends if nobody reads it there.
+   attach to what it writes. Nor when another queen had asked this worker for the answer, and may
+   be reading it, unless its cancelling was asked for. A client that attaches again may have gone to
+   another queen: its answer ends if nobody reads it there.
 """
 
 from __future__ import annotations
@@ -25,36 +25,35 @@ from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
 from rbee.errors import BadRequest, Draining, Overloaded, RbeeError, WorkerGone
 from rbee.queen.attempts import Attempts
-from rbee.queen.budget import Budget, pause_s
+from rbee.queen.budget import pause_s
 from rbee.queen.dispatch import Dispatch
 from rbee.queen.lease import Lease
-from rbee.queen.leasing import Verdict
 from rbee.queen.metrics import Metrics
-from rbee.queen.quarantine import Quarantine
 from rbee.queen.relay import Relay
+from rbee.queen.retries import Retries
 from rbee.queen.scheduler import Need
 from rbee.wire.jobs import Job
 
 
 class Pursuit:
-    """Owns the memory of poisonous requests and the budget of retries. Times come from `clock`,
-    which is monotonic."""
+    """Of all answers; owns nothing but whether the queen ends. Times come from `clock`, which is
+    monotonic."""
 
     def __init__(
         self,
         dispatch: Dispatch,
+        retries: Retries,
         metrics: Metrics,
         patience_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.dispatch = dispatch
+        self.clock = clock
+        self.retries = retries
         self.metrics = metrics
         self.patience_s = patience_s
-        self.clock = clock
         self.leaving = False
         """This queen ends."""
-        self._quarantine = Quarantine()
-        self._budget = Budget()
 
     async def finish(
         self,
@@ -67,7 +66,7 @@ class Pursuit:
         """The answer's last event. `ends` is the deadline, `writing` the worker that has the answer
         already. Raises what the request itself has deserved, and the last loss when it is given up.
         """
-        attempts = Attempts(infer, self._quarantine, self._budget, self.clock())
+        attempts = self.retries.begin(infer)
         return await _Chase(self, relay, infer, job, ends, attempts, own=writing is None).run(
             writing
         )
@@ -84,11 +83,13 @@ class _Chase:
     ends: float | None
     attempts: Attempts
     own: bool
-    """Asked for here, and by nobody before."""
+    """The present worker was asked by this queen, and by no other before."""
+    gives_up: float | None = None
+    """When an answer that was begun is given up, unless a worker has it by then."""
 
     async def run(self, writing: WorkerBeat | None) -> Done:
         while True:
-            self.attempts.check(self.of.clock())
+            self.of.retries.check(self.attempts)
             async with AsyncExitStack() as held:
                 if writing is not None:
                     lease = await held.enter_async_context(self.of.dispatch.hold(writing))
@@ -96,26 +97,30 @@ class _Chase:
                     lease = await self._leased(held)
                 done = await self._attempt(lease, attach=writing is not None)
             if done is not None:
-                self.attempts.over(self.of.clock())
+                self.of.retries.over(self.attempts)
                 return done
-            writing = None
+            writing, self.own = None, True
             await self._go_on(lease)
 
     async def _leased(self, held: AsyncExitStack) -> Lease:
         """A worker; for an answer that was begun, as soon as there is one again."""
-        gives_up, tries = self.of.clock() + self.of.patience_s, 0
+        tries = 0
         while True:
             try:
                 return await held.enter_async_context(self._lease())
             except RbeeError as exc:
                 if not self.relay.begun or isinstance(exc, BadRequest):
                     raise
-                if self.of.clock() >= gives_up:
+                if self._is_given_up():
                     raise WorkerGone(
                         f"Its worker was lost, and none can go on: {exc.message}", hint=exc.hint
                     ) from exc
             tries += 1
             await anyio.sleep(pause_s(tries, random.random()))
+
+    def _is_given_up(self) -> bool:
+        """Whether an answer that was begun has been without a worker for too long."""
+        return self.gives_up is not None and self.of.clock() >= self.gives_up
 
     def _lease(self) -> AbstractAsyncContextManager[Lease]:
         need = need_of(self.infer)
@@ -139,11 +144,16 @@ class _Chase:
                 writing = relay.attach(worker) if attach else relay.run(worker, self._left_ms())
                 return await self._unless_unwanted(writing, lease)
             except WorkerGone as exc:
-                crash = relay.reached and not relay.parted
-                self.of.dispatch.leases.broke(lease, exc.message, crash=crash)
+                self._broke(lease, exc.message)
             except (Overloaded, Draining):
                 self.of.dispatch.leases.declined(lease)
         return None
+
+    def _broke(self, lease: Lease, why: str) -> None:
+        if self.relay.parted:
+            self.of.dispatch.leases.parted(lease, why)
+        else:
+            self.of.dispatch.leases.broke(lease, why, crash=self.relay.reached)
 
     async def _unless_unwanted(self, writing: Awaitable[Done], lease: Lease) -> Done:
         """When the client leaves, or the deadline passes, the worker is told: its slot is free."""
@@ -158,23 +168,15 @@ class _Chase:
 
     async def _go_on(self, ended: Lease) -> None:
         """Return when the next attempt may be made. Raises when there shall be none."""
-        begun, chance = self.relay.begun, random.random()
-        if ended.declined:
-            pause = self.attempts.declined(begun, self.of.clock(), chance)
-        else:
-            verdict = await self._verdict(ended)
-            if verdict == "poison":
-                self.of.metrics.quarantined()
-            pause = self.attempts.lost(ended, verdict, begun, self.of.clock(), chance)
-        if begun and not ended.declined and self.relay.reached:  # else nobody had gone on with it
+        begun, reached = self.relay.begun, self.relay.reached
+        pause = await self.of.retries.after(self.attempts, ended, begun=begun, reached=reached)
+        if reached or self.gives_up is None:
+            self.gives_up = self.of.clock() + self.of.patience_s
+        if begun and ended.declined and self._is_given_up():
+            raise WorkerGone("Its worker was lost, and none of the others has room for it.")
+        if begun and not ended.declined and reached:  # else nobody had gone on with it
             self._tell_moved(ended)
-        elif not begun:
-            self.of.metrics.retried()
         await anyio.sleep(pause)
-
-    async def _verdict(self, ended: Lease) -> Verdict:
-        """A worker that was lost before it had the request did not die of it."""
-        return await self.of.dispatch.leases.verdict(ended) if self.relay.reached else "innocent"
 
     def _tell_moved(self, ended: Lease) -> None:
         self.relay.migrations += 1

@@ -24,8 +24,13 @@ KEEP_S = 600.0
 KEEP = 1_024
 
 
-def fingerprint(infer: Infer) -> str:
-    """What the request asks for, whoever answers it, how fast, in what form, by which chance."""
+def fingerprint(asked: Infer | bytes) -> str:
+    """What the request asks for, whoever answers it, how fast, in what form, by which chance. What
+    is no `Infer` is known by its bytes."""
+    return hashlib.sha256(asked if isinstance(asked, bytes) else _essence(asked)).hexdigest()
+
+
+def _essence(infer: Infer) -> bytes:
     asked = msgspec.structs.replace(
         infer,
         stream=True,
@@ -36,7 +41,7 @@ def fingerprint(infer: Infer) -> str:
         device=None,
         seed=None,
     )
-    return hashlib.sha256(codec.encode(asked)).hexdigest()
+    return codec.encode(asked)
 
 
 class Quarantine:

@@ -1,6 +1,7 @@
 """Short questions to a worker that holds a model: vectors, tokens. Each takes a slot meanwhile.
 
-They change nothing, so one whose worker is gone is asked again elsewhere, at most `ATTEMPTS` times.
+They change nothing, so one whose worker is gone is asked again elsewhere, by the rules that hold
+for answers that have not said anything: a pause, a budget, and no third worker for what killed two.
 """
 
 from __future__ import annotations
@@ -9,20 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import anyio
 from starlette.requests import Request
 
 from rbee.contracts.fleet import WorkerBeat
-from rbee.errors import Late, RbeeError
+from rbee.errors import Draining, Late, Overloaded, RbeeError, Unavailable, WorkerGone
+from rbee.queen.attempts import Attempts
 from rbee.queen.dispatch import Dispatch
-from rbee.queen.registry import Registry
-from rbee.queen.relay import broke, gone
+from rbee.queen.lease import Lease
+from rbee.queen.relay import broke
+from rbee.queen.retries import Retries
 from rbee.queen.scheduler import Need
 from rbee.wire.gone import unless_gone
 from rbee.wire.http import Http
 
 T = TypeVar("T")
 ANSWER_S = 300.0
-ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,9 @@ class Question(Generic[T]):
 class Questions:
     """Asks a worker of the model, and nobody when the client has left."""
 
-    def __init__(self, registry: Registry, dispatch: Dispatch, http: Http) -> None:
-        self._registry = registry
+    def __init__(self, dispatch: Dispatch, retries: Retries, http: Http) -> None:
         self._dispatch = dispatch
+        self._retries = retries
         self._http = http
 
     async def ask(
@@ -59,23 +62,41 @@ class Questions:
         self, request: Request, model: str, made: Callable[[WorkerBeat], Question[T]]
     ) -> T:
         """`made` makes the question for the worker that is found, by what it can."""
-        return await unless_gone(request, lambda: self._ask(Need(model), made))
+        asked = request.url.path.encode() + b"\n" + await request.body()
+        attempts = self._retries.begin(asked)
+        return await unless_gone(request, lambda: self._ask(Need(model), made, attempts))
 
-    async def _ask(self, need: Need, made: Callable[[WorkerBeat], Question[T]]) -> T:
-        for attempt in range(1, ATTEMPTS + 1):
-            async with self._dispatch.lease(need, lambda event: None, again=attempt > 1) as lease:
-                worker = lease.worker
-                try:
-                    return await self._once(worker, made(worker))
-                except RbeeError as exc:
-                    if not broke(exc) or isinstance(exc, Late):  # slow is not gone
-                        raise
-                    self._dispatch.leases.broke(lease)
-                    if attempt == ATTEMPTS:
-                        raise gone(worker, exc.message) from exc
-        raise AssertionError("the last attempt returns or raises")
+    async def _ask(
+        self, need: Need, made: Callable[[WorkerBeat], Question[T]], attempts: Attempts
+    ) -> T:
+        while True:
+            self._retries.check(attempts)
+            async with self._dispatch.lease(
+                need, lambda event: None, suspect=attempts.suspect, again=attempts.again
+            ) as lease:
+                found = await self._once(lease, made(lease.worker))
+            if found is not None:
+                self._retries.over(attempts)
+                return found
+            await anyio.sleep(await self._retries.after(attempts, lease))
 
-    async def _once(self, worker: WorkerBeat, question: Question[T]) -> T:
+    async def _once(self, lease: Lease, question: Question[T]) -> T | None:
+        """The worker's answer; None when the lease was lost, or declined."""
+        with lease.scope:
+            try:
+                return await self._put(lease.worker, question)
+            except (Overloaded, Draining):
+                self._dispatch.leases.declined(lease)
+            except WorkerGone as exc:  # its own words: a connection that breaks is `Upstream`
+                self._dispatch.leases.parted(lease, exc.message)
+            except RbeeError as exc:
+                if not broke(exc) or isinstance(exc, Late):  # slow is not gone
+                    raise
+                had_it = not isinstance(exc, Unavailable)
+                self._dispatch.leases.broke(lease, exc.message, crash=had_it)
+        return None
+
+    async def _put(self, worker: WorkerBeat, question: Question[T]) -> T:
         url = worker.url + question.path
         found: T = await self._http.call(
             "POST", url, question.answer, question.body, timeout_s=ANSWER_S

@@ -217,9 +217,9 @@ class Relay:
         """The request as the worker shall read it: its own model's name, and no wishes that are
         fulfilled by its having been chosen."""
         wishes: dict[str, Any] = {"hive_id": None, "worker_id": None, "device": None}
-        limit = (
-            None if deadline_ms is None else min(deadline_ms + DEADLINE_SLACK_MS, MAX_DEADLINE_MS)
-        )
+        limit = None
+        if deadline_ms is not None:
+            limit = min(deadline_ms + DEADLINE_SLACK_MS, MAX_DEADLINE_MS)
         return Generate(
             job_id=self._job_id,
             infer=msgspec.structs.replace(

@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from rbee.config import QueenConfig
 from rbee.queen.adoption import Adoption
+from rbee.queen.budget import Budget
 from rbee.queen.dispatch import Dispatch
 from rbee.queen.errands import Errands
 from rbee.queen.inference import Inference
@@ -21,6 +22,7 @@ from rbee.queen.openai.routes import OpenAIRoutes
 from rbee.queen.pursuit import Pursuit
 from rbee.queen.questions import Questions
 from rbee.queen.registry import Registry
+from rbee.queen.retries import Retries
 from rbee.queen.routes import QueenRoutes
 from rbee.wire.drain import Drain, counted
 from rbee.wire.guard import known_hosts
@@ -54,9 +56,10 @@ def _wired(config: QueenConfig, made: socket.socket, http: Http, group: TaskGrou
     dispatch = _dispatch(config, registry, Errands(group, http, config.spawn_limit_s))
     metrics = Metrics(dispatch.view)
     dispatch.on_refused(metrics.refused)
-    pursuit = Pursuit(dispatch, metrics, config.orphan_grace_s)
+    retries = Retries(dispatch.leases, metrics, Budget())
+    pursuit = Pursuit(dispatch, retries, metrics, config.orphan_grace_s)
     inference = Inference(pursuit, http, metrics, config.orphan_grace_s)
-    questions = Questions(registry, dispatch, http)
+    questions = Questions(dispatch, retries, http)
     jobs = Jobs(group, keep=config.jobs_kept, keep_s=config.jobs_kept_s)
     adoption = Adoption(registry, inference, jobs, http, config.orphan_grace_s)
     app = application(

@@ -14,6 +14,7 @@ from rbee.contracts.operations import Infer
 from rbee.errors import Cancelled
 from rbee.queen.adoption import Adoption
 from rbee.queen.breaker import FIRST_S
+from rbee.queen.budget import Budget
 from rbee.queen.dispatch import Dispatch
 from rbee.queen.errands import Errands
 from rbee.queen.fleet import Seat, seat
@@ -21,6 +22,7 @@ from rbee.queen.inference import Inference
 from rbee.queen.metrics import Metrics
 from rbee.queen.pursuit import Pursuit
 from rbee.queen.registry import Registry
+from rbee.queen.retries import Retries
 from rbee.wire.jobs import Job, Jobs, Wanted
 from tests.queen.drawn_time import DrawnTime
 from tests.queen.fleets import entry, hive, process
@@ -46,7 +48,8 @@ class Queen:
             self.registry, errands, wait_limit_s=NO_LIMIT_S, spawn_limit_s=NO_LIMIT_S, clock=clock
         )
         metrics = Metrics(self.dispatch.view)
-        pursuit = Pursuit(self.dispatch, metrics, GRACE_S, clock)
+        retries = Retries(self.dispatch.leases, metrics, Budget(), clock)
+        pursuit = Pursuit(self.dispatch, retries, metrics, GRACE_S, clock)
         self._inference = Inference(pursuit, self.wire, metrics, GRACE_S)
         self.jobs = Jobs(group)
         self.adoption = Adoption(

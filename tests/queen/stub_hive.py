@@ -1,7 +1,8 @@
 """A hive without supervision, as a real process: it spawns stub workers and pretends to download.
 
 By flag it refuses (`--refuse 1`: every spawn fails with a reason) or is slow (`--spawn_s`). It
-has `bee`; what it "downloads" it has from then on. `GET /state` counts what it was asked.
+has `--model` (`bee`) of the content `--sha256` (not read yet); what it "downloads" it has from then
+on. `GET /state` counts what it was asked.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class StubHive:
         self.queen = flags["queen"]
         self.refuse = flags.get("refuse") == "1"
         self.spawn_s = float(flags.get("spawn_s", "0"))
-        self.models = ["bee"]
+        self.sha256 = flags.get("sha256", "")
+        self.models = [flags.get("model", "bee")]
         self.states: dict[str, tuple[str, WorkerState]] = {}
         self.asked: Counter[str] = Counter()
         self.url = ""
@@ -52,9 +54,12 @@ class StubHive:
             hostname="elsewhere",
             state="ready",
             devices=[Device("cpu", "cpu", "a processor", 8 * GB, 4 * GB)],
-            models=[ModelEntry(id=m, file=f"{m}.gguf", size=1_000) for m in self.models],
+            models=[
+                ModelEntry(id=m, file=f"{m}.gguf", size=1_000, sha256=self.sha256)
+                for m in self.models
+            ],
             workers=[
-                WorkerProcess(worker_id=w, model=model, state=state)
+                WorkerProcess(worker_id=w, model=model, state=state, sha256=self.sha256)
                 for w, (model, state) in self.states.items()
             ],
             memory_total=8 * GB,

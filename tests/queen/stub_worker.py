@@ -1,11 +1,12 @@
 """A worker without a model, as a real process: it says the prompt back, a word a token.
 
 It speaks the worker's HTTP API and sends real heartbeats. By flag it is slow (`--gap_s`), dies in
-the middle of an answer (`--die_after N` tokens), never answers (`--deaf 1`), has no room
-(`--full 1`), has no answer to attach to (`--forgets 1`), or dies of the word `poison` when it comes
-to say it. `--port` and `--advertise URL` put something between it and the queen. It goes on with
-what another began, and lets queens attach to what it says; an answer that nobody reads it says to
-its end.
+the middle of an answer (`--die_after N` tokens; 0: of a short question too), never answers
+(`--deaf 1`), has no room (`--full 1`), has no answer to attach to (`--forgets 1`), drains and ends
+its answer after some tokens (`--leave_after N`), or dies of the word `poison` when it comes to say
+it, or is asked about it. `--port` and `--advertise URL` put
+something between it and the queen. It goes on with what another began, and lets queens attach to
+what it says; an answer that nobody reads it says to its end.
 A prompt that begins with `fail:` is answered with a token and a `failed` event, `long:` with a 400,
 a schema for which it is `form:` with one that names it, an empty text to embed with another,
 `call:` with a tool call, `think:` with its second word as a thought. `--ranks 1` makes it a ranker:
@@ -54,6 +55,7 @@ from rbee.wire.replies import HANDLERS, reply
 from rbee.wire.stream import EventStream
 
 SHA = "0" * 64
+DRAIN_S = 0.5
 
 
 class StubWorker:
@@ -65,6 +67,8 @@ class StubWorker:
         self.slots = int(flags.get("slots", "4"))
         self.gap_s = float(flags.get("gap_s", "0"))
         self.die_after = int(flags.get("die_after", "-1"))
+        self.leave_after = int(flags.get("leave_after", "-1"))
+        self.draining = False
         self.deaf = flags.get("deaf") == "1"
         self.full = flags.get("full") == "1"
         self.answers: dict[str, tuple[Generate, EventLog, anyio.CancelScope]] = {}
@@ -79,7 +83,7 @@ class StubWorker:
         self.forgets = flags.get("forgets") == "1"
         self.poke: Callable[[], None] = lambda: None
 
-    def beat(self, incarnation: str, seq: int, state: str = "ready") -> WorkerBeat:
+    def beat(self, incarnation: str, seq: int) -> WorkerBeat:
         return WorkerBeat(
             id=self.id,
             incarnation=incarnation,
@@ -89,14 +93,15 @@ class StubWorker:
             model=self.model,
             sha256=SHA,
             device=self.device,
-            state=state,  # type: ignore[arg-type]
+            state="draining" if self.draining else "ready",
             slots=self.slots,
             busy=self.busy,
             waiting=0,
             context=4_096,
             step=self.answered,
             step_age_s=0.0,
-            jobs=list(self.answers),
+            jobs=[job for job, (_, log, _) in self.answers.items() if not log.ended],
+            kept=[job for job, (_, log, _) in self.answers.items() if log.ended],
             ranks=self.ranks,
         )
 
@@ -128,7 +133,8 @@ class StubWorker:
     def _begun(self, asked: Generate, first: int) -> Begun:
         ids = asked.resume.prompt_ids if asked.resume and asked.resume.prompt_ids else [7]
         assert ids == [7], "the prompt's ids come back as they were told"
-        return Begun(worker_id=self.id, sha256=SHA, prompt_ids=ids, first=first)
+        moves = asked.resume.migrations if asked.resume else 0
+        return Begun(worker_id=self.id, sha256=SHA, prompt_ids=ids, first=first, migrations=moves)
 
     async def attach(self, request: Request) -> Response:
         if self.forgets:
@@ -149,7 +155,7 @@ class StubWorker:
 
     def _held(self, request: Request) -> tuple[Generate, EventLog, anyio.CancelScope]:
         found = self.answers.get(request.path_params["job_id"])
-        if found is None:
+        if found is None or not found[0].orphan_grace_s:
             raise JobNotFound("not here")
         return found
 
@@ -163,6 +169,9 @@ class StubWorker:
         finally:
             self.busy -= 1
             self.answered += 1
+            held = self.answers.get(asked.job_id)
+            if held is not None and held[1] is log and not log.ended:
+                del self.answers[asked.job_id]  # it was cancelled
             self.poke()
 
     async def _events(self, asked: Generate, text: str) -> AsyncIterator[AnyEvent]:
@@ -190,6 +199,12 @@ class StubWorker:
         for index, word in enumerate(words[behind:], behind):
             if index - behind == self.die_after or word == "poison":
                 os._exit(9)
+            if index - behind == self.leave_after:
+                self.draining = True
+                self.poke()
+                await anyio.sleep(DRAIN_S)
+                yield Failed(code="worker_gone", message="The worker is shutting down.")
+                return
             for choice in range(infer.n):
                 said = word if index == 0 else f" {word}"
                 yield Token(
@@ -214,8 +229,17 @@ class StubWorker:
             migrations=resume.migrations if resume else 0,
         )
 
+    def _asked_shortly(self, *texts: object) -> None:
+        if self.die_after == 0 or "poison" in texts:
+            os._exit(9)
+        if self.full:
+            raise Overloaded("No room here.", retry_after_s=1.0)
+
     async def embed(self, request: Request) -> Response:
         embed: Embed = decode(await request.body(), Embed)
+        self._asked_shortly(*embed.input)
+        if self.deaf:
+            await anyio.sleep_forever()
         if "" in embed.input:
             place = f"$.input[{embed.input.index('')}]"
             raise BadRequest(f"{place} is empty.", path=place)
@@ -224,6 +248,7 @@ class StubWorker:
 
     async def rank(self, request: Request) -> Response:
         rank: Rank = decode(await request.body(), Rank)
+        self._asked_shortly(rank.query)
         scores = [float(len(document)) for document in rank.documents]
         return reply(Ranks(model=self.model, scores=scores, prompt_tokens=len(scores)))
 
@@ -234,6 +259,7 @@ class StubWorker:
 
     async def tokenize(self, request: Request) -> Response:
         asked: Tokenize = decode(await request.body(), Tokenize)
+        self._asked_shortly(asked.text)
         text = asked.text or " ".join(str(m.content) for m in asked.messages or ())
         found = [ord(c) for c in text]
         return reply(Tokens(self.model, found, len(found)))
@@ -243,9 +269,16 @@ class StubWorker:
         return reply(Text(self.model, "".join(map(chr, asked.tokens))))
 
     async def state(self, request: Request) -> Response:
-        seeds = [asked.infer.seed for asked, _, _ in self.answers.values()]
+        infers = [asked.infer for asked, _, _ in self.answers.values()]
         return reply(
-            {"busy": self.busy, "answered": self.answered, "moved": self.moved, "seeds": seeds}
+            {
+                "trials": [asked.trial for asked, _, _ in self.answers.values()],
+                "busy": self.busy,
+                "answered": self.answered,
+                "moved": self.moved,
+                "seeds": [infer.seed for infer in infers],
+                "deadlines_ms": [infer.deadline_ms for infer in infers],
+            }
         )
 
     def app(self) -> Starlette:

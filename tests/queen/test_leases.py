@@ -258,6 +258,21 @@ def test_what_ends_in_order_accuses_nobody() -> None:
     told(story)
 
 
+def test_a_farewell_is_no_crash() -> None:
+    async def story(world: World) -> None:
+        await world.beat("a")
+        for state in ("ready", "draining"):
+            asker = await world.ask()
+            assert asker.lease is not None
+            await world.beat("a", state=state)
+            world.dispatch.leases.parted(asker.lease, "it is shutting down")
+            await world.finish(asker)
+            assert asker.verdict == "innocent"
+            await world.wait(1.0, beating="a")
+
+    told(story)
+
+
 def test_a_busy_worker_is_not_asked_again_before_it_is_heard() -> None:
     async def story(world: World) -> None:
         await world.beat("a")

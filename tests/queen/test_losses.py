@@ -48,17 +48,6 @@ def test_a_worker_that_never_answers_meets_the_deadline() -> None:
         until(lambda: ask("GET", f"{worker.url}/state").json()["busy"] == 0, 2)
 
 
-def test_a_restarted_queen_knows_the_fleet_within_two_beats() -> None:
-    with queen() as first:
-        port = first.port
-        with stub(first.url), stub_hive(first.url):
-            first.kill()
-            with queen(port=port) as second:
-                until(lambda: len(status(second.url)["workers"]) == 1, 2.5)
-                until(lambda: len(status(second.url)["hives"]) == 1, 2.5)
-                assert ask("POST", f"{second.url}/v1/jobs", OK).events[-1]["type"] == "done"
-
-
 def test_requests_of_a_queen_just_started_wait_for_the_fleet() -> None:
     with queen(settle_s=10) as q:
         answers: list[Answer] = []

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import pytest
+
 from rbee.client.sync import Client
 from rbee.contracts.events import Done, Token
 from tests.http import Answer, ask, listening
-from tests.processes import Started
-from tests.proxy import Fault, Proxy, proxied
-from tests.queen.conftest import queen, status, stub, until
-from tests.system.stack import free_ports
+from tests.queen.conftest import queen, status, stub, stub_hive, until
+from tests.queen.stub_worker import SHA
 
 TEXT = " ".join(f"w{number}" for number in range(12))
 INFER: dict[str, Any] = {"operation": "infer", "model": "bee", "prompt": TEXT}
@@ -44,6 +44,15 @@ def test_another_worker_goes_on_where_the_first_one_died() -> None:
         assert ask("GET", f"{b.url}/state").json()["moved"] == 1
         queue = status(q.url)["queue"]
         assert queue["waiting"] == queue["leased"] == 0 and queue["arrived"] == queue["done"]
+
+
+@pytest.mark.parametrize("how", ["die_after", "leave_after"])
+def test_who_ends_because_it_shall_casts_no_suspicion(how: str) -> None:
+    """Else all answers of a worker that is drained would be tried one after the other."""
+    with queen() as q, stub(q.url, id="a", **{how: 5}), stub(q.url, id="b") as b:
+        answer = ask("POST", f"{q.url}/v1/jobs", INFER)
+        assert said(answer) == TEXT and answer.events[-1]["migrations"] == 1
+        assert ask("GET", f"{b.url}/state").json()["trials"] == [how == "die_after"]
 
 
 def test_the_whole_answer_says_how_often_it_moved() -> None:
@@ -79,6 +88,36 @@ def test_who_dies_last_is_waited_for() -> None:
             with stub(q.url, id="b"):
                 asking.join(15)
         assert said(answers[0]) == TEXT
+
+
+@pytest.mark.parametrize("name", ["bee", "other/one/c.gguf"])
+def test_a_worker_is_started_where_the_same_content_is(name: str) -> None:
+    """The hive may call it what it likes; what counts is the sha256."""
+    with (
+        queen(wait_limit_s=20) as q,
+        stub(q.url, id="a", die_after=5),
+        stub_hive(q.url, id="twin", model=name, sha256=SHA) as twin,
+    ):
+        answer = ask("POST", f"{q.url}/v1/jobs", INFER)
+        assert said(answer) == TEXT
+        done = answer.events[-1]
+        assert (done["type"], done["model"], done["migrations"]) == ("done", name, 1)
+        assert [e["worker_id"] for e in answer.events if e["type"] == "moved"] == ["a"]
+        assert done["worker_id"].startswith("w-")
+        assert ask("GET", f"{twin.url}/state").json() == {"WorkerSpawn": 1}
+
+
+def test_no_worker_is_started_for_another_content() -> None:
+    """Same name, other file: an answer that was begun waits, and fails rather than mix the two."""
+    with (
+        queen(orphan_grace_s=1) as q,
+        stub(q.url, id="a", die_after=5),
+        stub_hive(q.url, sha256="f" * 64) as other,
+    ):
+        events = ask("POST", f"{q.url}/v1/jobs", INFER).events
+        assert [e["type"] for e in events] == [*["token"] * 5, "moved", "failed"]
+        assert events[-1]["code"] == "worker_gone"
+        assert ask("GET", f"{other.url}/state").json() == {}
 
 
 def test_a_silent_worker_is_left_within_five_seconds() -> None:
@@ -124,6 +163,19 @@ def test_a_worker_without_room_is_no_failure() -> None:
     with queen() as q, stub(q.url, id="a", full=1), stub(q.url, id="b"):
         answers = [ask("POST", f"{q.url}/v1/jobs", INFER) for _ in range(4)]
         assert [said(a) for a in answers] == [TEXT] * 4
+
+
+def test_an_answer_that_was_begun_does_not_wait_for_ever_for_room() -> None:
+    with queen(orphan_grace_s=1) as q, stub(q.url, id="a", die_after=5), stub(q.url, full=1):
+        events = ask("POST", f"{q.url}/v1/jobs", INFER).events
+        assert [e["type"] for e in events] == [*["token"] * 5, "moved", "failed"]
+        assert events[-1]["code"] == "worker_gone" and "room" in events[-1]["message"]
+
+
+def test_the_longest_deadline_is_one_as_well() -> None:
+    with queen() as q, stub(q.url):
+        answer = ask("POST", f"{q.url}/v1/jobs", {**INFER, "deadline_ms": 86_400_000})
+        assert answer.status == 200 and said(answer) == TEXT
 
 
 def test_the_next_queen_goes_on_with_the_answers_of_the_first() -> None:
@@ -214,39 +266,6 @@ def test_an_answer_that_outlasts_its_queens_drain_goes_on_with_the_next_one() ->
                     assert first.stop() == 0
                     later.enter_context(queen(port=port, settle_s=5))
         assert isinstance(event, Done) and "".join(said) == TEXT
-
-
-@contextmanager
-def behind_a_link(of: str, fault: Fault, **flags: object) -> Iterator[tuple[Proxy, Started]]:
-    """A stub worker that the queen reaches over a link that breaks."""
-    [port] = free_ports(1)
-    with (
-        proxied(f"http://127.0.0.1:{port}", fault=fault) as link,
-        stub(of, port=port, advertise=link.url, **flags) as worker,
-    ):
-        yield link, worker
-
-
-def test_a_link_that_breaks_is_made_again_and_nothing_is_computed_anew() -> None:
-    with queen() as q, behind_a_link(q.url, Fault("cut", 1_000), gap_s=0.05) as (link, worker):
-        answer = ask("POST", f"{q.url}/v1/jobs", INFER)
-        assert said(answer) == TEXT and answer.events[-1]["migrations"] == 0
-        assert link.faults == 1
-        assert ask("GET", f"{worker.url}/state").json()["moved"] == 0
-
-
-def test_a_worker_that_knows_nothing_of_the_answer_any_more_is_left() -> None:
-    with queen() as q, behind_a_link(q.url, Fault("cut", 1_000), id="a", gap_s=0.05, forgets=1):
-        answers: list[Answer] = []
-        asking = threading.Thread(
-            target=lambda: answers.append(ask("POST", f"{q.url}/v1/jobs", INFER))
-        )
-        asking.start()
-        until(lambda: status(q.url)["queue"]["leased"] == 1)
-        with stub(q.url, id="b"):
-            asking.join(15)
-        assert said(answers[0]) == TEXT
-        assert (answers[0].events[-1]["worker_id"], answers[0].events[-1]["migrations"]) == ("b", 1)
 
 
 def test_whoever_goes_on_draws_with_the_same_seed() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rbee.contracts.operations import Infer
 from rbee.errors import Overloaded, Poisonous, WorkerGone
 from rbee.queen.attempts import MAX_LOST, Attempts
-from rbee.queen.breaker import MAX_S, Breakers
+from rbee.queen.breaker import FORGET_S, MAX_S, Breakers
 from rbee.queen.budget import ALWAYS, MAX_PAUSE_S, SHARE, WINDOW_S, Budget, pause_s
 from rbee.queen.lease import Lease
 from rbee.queen.quarantine import KEEP_S, Quarantine, fingerprint
@@ -111,6 +111,16 @@ def test_a_breaker_opens_for_longer_each_time_and_closes_on_success() -> None:
     breakers.succeeded(SEAT, 31)
     breakers.failed(SEAT, now)
     assert SEAT in breakers.barred(now + 0.4) and SEAT not in breakers.barred(now + 0.5)
+
+
+def test_breakers_of_past_lives_are_forgotten() -> None:
+    breakers = Breakers()
+    for life in range(100):
+        breakers.failed(("w", str(life)), float(life))
+    breakers.leased(("w", "7"), 1)
+    breakers.failed(SEAT, 100.0 + FORGET_S)
+    assert breakers.barred(100.0 + FORGET_S) == {SEAT, ("w", "7")}
+    assert repr(breakers) == "<Breakers 2 not closed>"
 
 
 @pytest.mark.anyio
