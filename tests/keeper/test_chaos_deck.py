@@ -65,7 +65,7 @@ def test_the_list_is_written_of_the_tokens_that_are_helped(fleet: Rbee) -> None:
 
 def test_long_calls_are_whole_and_the_same_at_any_heat(fleet: Rbee) -> None:
     said = json.dumps({"words": ["honey"] * CALLS_WORDS})
-    for heat, seed in ((0.0, 1), (1.0, 2), (2.0, 3)):
+    for heat, seed in ((0.0, 1), (2.0, 2)):
         made = choice(fleet, LONG_CALLS, temperature=heat, seed=seed)
         assert [call.function.arguments for call in made.tool_calls or ()] == [said] * CALLS
         assert not made.text, "what does not fit would be said as text"

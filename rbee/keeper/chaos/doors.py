@@ -42,7 +42,7 @@ class Doors:
         self._queens = ",".join(queens)
         self.tries = 0
         """How often the SDK tried again by itself, to ask or to attach."""
-        self._client = AsyncClient(self._queens, tell=self._tried_again)
+        self._client = AsyncClient(self._queens, tell=self._count)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -123,15 +123,16 @@ class Doors:
         finally:
             heard.end()
 
-    def _tried_again(self, _: str) -> None:
+    def _count(self, _told: str) -> None:
         self.tries += 1
 
-    def _told_again(self, text: str) -> None:
-        anyio.from_thread.run_sync(self._tried_again, text)
+    def _count_beside(self, told: str) -> None:
+        """The same, from another thread."""
+        anyio.from_thread.run_sync(self._count, told)
 
     def _blocking(self, body: dict[str, Any], heard: Heard) -> None:
         operation = requests.infer(None, {**body, "stream": True})
-        with Client(self._queens, tell=self._told_again).events(operation) as events:
+        with Client(self._queens, tell=self._count_beside).events(operation) as events:
             anyio.from_thread.run_sync(heard.accepted, events.job_id)
             for event in events:
                 anyio.from_thread.run_sync(note, event, heard)

@@ -23,14 +23,9 @@ Play = Callable[[Scenario, Stage, int, int, Outcome], Awaitable[None]]
 WAYS: Mapping[Way, Play] = {
     "rounds": rounds,
     "steady": steady,
-    "own": lambda scenario, *more: OWN[type(scenario.events[0])](scenario, *more),
 }
-OWN: Mapping[type, Play] = {
-    Flood: flood.flood,
-    StopReading: slow.slow,
-    Cancel: cancel.cancel,
-}
-"""What an event with numbers means."""
+OWN: Mapping[type, Play] = {Flood: flood.flood, StopReading: slow.slow, Cancel: cancel.cancel}
+"""What the events with numbers mean."""
 Open = Callable[[Http, Scenario], AbstractAsyncContextManager[Fleet]]
 """The fleet for a scenario."""
 
@@ -58,7 +53,7 @@ async def play(
             _say_what_is_left_out(scenario, asks, steady)
             stage = Stage(opened, doors, steady, known)
             try:
-                await WAYS[scenario.way](scenario, stage, n, seed, outcome)
+                await _way(scenario)(scenario, stage, n, seed, outcome)
             finally:
                 outcome.judge(stage.references, stage.parses)
     except (RbeeError, TimeoutError) as exc:
@@ -66,6 +61,10 @@ async def play(
     except BaseExceptionGroup as group:
         outcome.wrong.insert(0, f"broken off: {_first(group)}")
     return row(scenario.name, outcome, checks.reasons(scenario, outcome))
+
+
+def _way(scenario: Scenario) -> Play:
+    return OWN[type(scenario.events[0])] if scenario.way == "own" else WAYS[scenario.way]
 
 
 def _say_what_is_left_out(
