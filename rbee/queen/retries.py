@@ -76,5 +76,5 @@ class Retries:
 def _judged(attempts: Attempts, ended: Lease, verdict: Verdict, begun: bool) -> float:
     now, chance = time.monotonic(), random.random()
     if ended.declined:
-        return attempts.declined(begun, now, chance)
+        return attempts.declined(ended, begun, now, chance)
     return attempts.lost(ended, verdict, begun, now, chance)
