@@ -34,6 +34,8 @@ class Attempts:
         self._pauses = 0
         self.suspect = False
         """Whether the next lease is asked for as a suspect."""
+        self.declined_by = ""
+        """The worker that had no room for it last."""
         self.over_budget = False
         """It was given up because too much is asked again."""
         budget.asked(now)
@@ -70,10 +72,11 @@ class Attempts:
             raise self._gone(lease, "Too many requests are being asked again already.")
         return pause_s(self._losses, chance)
 
-    def declined(self, begun: bool, now: float, chance: float) -> float:
-        """The worker had no room; returns how long to wait before another is asked. Raises
-        `Overloaded` when too much is asked again already, and this had not begun."""
+    def declined(self, lease: Lease, begun: bool, now: float, chance: float) -> float:
+        """The worker of `lease` had no room; returns how long to wait before one is asked again.
+        Raises `Overloaded` when too much is asked again already, and this had not begun."""
         self._pauses += 1
+        self.declined_by = lease.worker.id
         if not begun and not self._may_retry(now):
             raise Overloaded("All workers for this model are busy.", retry_after_s=5.0)
         return pause_s(self._pauses, chance)

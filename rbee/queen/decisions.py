@@ -31,6 +31,8 @@ class Need:
     """Tokens that the worker must have for one request at least; 0: any number."""
     suspect: bool = False
     """A worker crashed with it: it goes where no other suspect is on trial."""
+    declined_by: str = ""
+    """The worker that had no room for it just now: it is asked again where no other one is free."""
     again: bool = False
     """It was admitted before, and lost its worker: it goes before those who were not."""
 

@@ -25,7 +25,7 @@ def among_workers(
     able = [w for w in holders if _fits(need, hives, w, w.id, w.hive_id)]
     free = [w for w in able if leased.get(seat(w), 0) < w.slots and seat(w) not in barred]
     if free:
-        return Assign(min(free, key=lambda w: _load(w, leased)))
+        return Assign(min(free, key=lambda w: (w.id == need.declined_by, *_load(w, leased))))
     return Wait("busy") if able else None
 
 

@@ -123,7 +123,7 @@ class _Chase:
         return self.gives_up is not None and self.of.clock() >= self.gives_up
 
     def _lease(self) -> AbstractAsyncContextManager[Lease]:
-        need = need_of(self.infer)
+        need = replace(need_of(self.infer), declined_by=self.attempts.declined_by)
         if self.relay.begun:
             need = replace(need, sha256=self.relay.sha256, context=self.relay.length + 1)
         return self.of.dispatch.lease(

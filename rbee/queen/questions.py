@@ -7,7 +7,7 @@ for answers that have not said anything: a pause, a budget, and no third worker 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -71,8 +71,9 @@ class Questions:
     ) -> T:
         while True:
             self._retries.check(attempts)
+            again = replace(need, declined_by=attempts.declined_by)
             async with self._dispatch.lease(
-                need, lambda event: None, suspect=attempts.suspect, again=attempts.again
+                again, lambda event: None, suspect=attempts.suspect, again=attempts.again
             ) as lease:
                 found = await self._once(lease, made(lease.worker))
             if found is not None:

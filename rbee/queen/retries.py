@@ -84,5 +84,5 @@ class Retries:
 def _judged(attempts: Attempts, ended: Lease, verdict: Verdict, begun: bool, now: float) -> float:
     chance = random.random()
     if ended.declined:
-        return attempts.declined(begun, now, chance)
+        return attempts.declined(ended, begun, now, chance)
     return attempts.lost(ended, verdict, begun, now, chance)

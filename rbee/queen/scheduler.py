@@ -4,7 +4,7 @@
    vectors where text is wanted.
 2. A hive, a worker or a device that is asked for must be there.
 3. The least loaded worker that holds the model, fits the wishes, can do what is needed (an adapter,
-   sight) and has a free slot: Assign.
+   sight) and has a free slot: Assign. One that has just declined the request comes last.
 4. All of them are full, or barred (left alone for a while, or trying out a suspect): Wait.
 5. One is on its way (starting, or started again after a crash, or only just silent): Wait.
 6. An adapter is there only because somebody named it when a worker was started: without such a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -160,9 +161,13 @@ def test_a_request_that_kills_its_workers_is_refused_and_harms_nobody_else() -> 
 
 
 def test_a_worker_without_room_is_no_failure() -> None:
+    """It is the least loaded one, and is not asked a second time while another one is free."""
     with queen() as q, stub(q.url, id="a", full=1), stub(q.url, id="b"):
         answers = [ask("POST", f"{q.url}/v1/jobs", INFER) for _ in range(4)]
         assert [said(a) for a in answers] == [TEXT] * 4
+        text = ask("GET", f"{q.url}/metrics").body.decode()
+        [retries] = re.findall(r"^rbee_retries_total (\S+)", text, re.MULTILINE)
+        assert float(retries) <= 4
 
 
 def test_an_answer_that_was_begun_does_not_wait_for_ever_for_room() -> None:

@@ -141,8 +141,8 @@ async def test_what_was_begun_goes_on_and_the_rest_has_a_budget() -> None:
     with pytest.raises(WorkerGone, match="asked again already"):
         Attempts(ASKED, quarantine, budget, 0.0).lost(lease, "innocent", False, 0.0, 0.5)
     with pytest.raises(Overloaded):
-        Attempts(ASKED, quarantine, budget, 0.0).declined(False, 0.0, 0.5)
-    assert Attempts(ASKED, quarantine, budget, 0.0).declined(True, 0.0, 0.5) > 0.0
+        Attempts(ASKED, quarantine, budget, 0.0).declined(lease, False, 0.0, 0.5)
+    assert Attempts(ASKED, quarantine, budget, 0.0).declined(lease, True, 0.0, 0.5) > 0.0
 
 
 @pytest.mark.anyio

@@ -126,6 +126,13 @@ def test_the_branches_in_their_order() -> None:
     assert refusal(choose(need, Fleet(), {})).code == "no_hive"
 
 
+def test_who_declined_is_asked_again_where_nobody_else_is_free() -> None:
+    idle, busy = worker("idle"), worker("busy", busy=1)
+    need, leased = Need("bee", declined_by="idle"), Counter({seat(busy): 1})
+    assert choose(need, Fleet(workers=[idle, busy]), leased) == Assign(busy)
+    assert choose(need, Fleet(workers=[idle]), leased) == Assign(idle)
+
+
 def test_an_accelerator_that_holds_the_model_has_the_most_room() -> None:
     gpu = hive("gpu", devices=[device("cpu", 10), device("cuda:0", 20)])
     big = hive("big", devices=[device("cpu", 90)])
