@@ -125,31 +125,6 @@ def test_no_worker_outlives_the_grace_of_its_hive(tmp_path: Path) -> None:
             assert said(answer) == ANSWERS["Hello"]
 
 
-def test_either_may_be_started_first_and_either_may_restart(tmp_path: Path) -> None:
-    queen, hive = free_ports(2)
-    env = environment(tmp_path, queen, hive)
-    made = Stack(env["RBEE_QUEEN_URL"], env["RBEE_HIVE_URL"], tmp_path, env)
-    with role("hive", env, "--port", str(hive), "--queen", env["RBEE_QUEEN_URL"]):
-        with role("queen", env, "--port", str(queen)) as first:
-            answer = ask("POST", f"{made.queen}/v1/jobs", chat("Hello"))
-            assert said(answer) == ANSWERS["Hello"]
-            before = {w.worker.id for w in made.client.status().workers}
-            first.kill()
-        with role("queen", env, "--port", str(queen)):
-            two_beats_s = 4.0
-            fact(
-                lambda: (
-                    {w.worker.id for w in made.client.status().workers} == before
-                    and made.client.status().hives
-                ),
-                "the fleet is whole again",
-                two_beats_s,
-            )
-            answer = ask("POST", f"{made.queen}/v1/jobs", chat("Hello"))
-            assert said(answer) == ANSWERS["Hello"]
-            assert {w.worker.id for w in made.client.status().workers} == before
-
-
 def test_a_client_that_leaves_frees_its_slot(own: Stack) -> None:
     ask("POST", f"{own.queen}/v1/jobs", chat("Hello"))
     with own.client.stream("bee", model="bee", **ENDLESS) as events:

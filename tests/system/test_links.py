@@ -1,7 +1,8 @@
 """Links that are slow, break, half-close or stall, and a machine whose cable is out.
 
-Between a client and the queen stands a proxy. A worker tells the queen its own address, so that no
-proxy can stand there: that link is broken between two network namespaces, where there is root.
+Between a client and the queen stands a proxy. One between the queen and a stub worker, which can
+give a proxy's address for its own, is in `tests/queen/test_migration.py`. A whole machine is lost
+when the cable between two network namespaces is cut, where there is root.
 """
 
 from __future__ import annotations
