@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -17,6 +17,8 @@ DRAIN_SIGNAL = signal.SIGUSR1
 """Drains as SIGTERM does, but without a limit of its own: a hive sends this to its workers, and
 ends them when its own patience is over."""
 TELL_AFTER_S, TELL_EVERY_S = 0.3, 5.0
+LOOK_S, STANDS_S = 0.02, 0.25
+"""Who takes nothing for so long is not waited for: an idle role ends within a second."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,16 @@ async def drained(drain: Drain, limit: float) -> None:
             group.start_soon(_tell, drain)
             await drain.run()
             group.cancel_scope.cancel()
+
+
+async def read_to_the_end(taken: Callable[[], Sequence[int]]) -> None:
+    """Return when nobody reads any more, or those who do take nothing. `taken`: how far each of
+    those is whose answers have ended."""
+    before, since = taken(), anyio.current_time()
+    while before and anyio.current_time() - since < STANDS_S:
+        await anyio.sleep(LOOK_S)
+        if (now := taken()) != before:
+            before, since = now, anyio.current_time()
 
 
 async def _tell(drain: Drain) -> None:

@@ -71,6 +71,11 @@ class EventLog:
         """The number of the oldest event that is kept."""
         return self.total - len(self._ring)
 
+    @property
+    def taken(self) -> int:
+        """How far those who read along are, together."""
+        return sum(reader.cursor for reader in self._readers)
+
     def append(self, *events: AnyEvent) -> None:
         """Add events and wake the readers. What comes after the end is dropped, for the answer is
         complete and its writer is being told so."""

@@ -27,6 +27,7 @@ from rbee.contracts.answers import JobState, JobView
 from rbee.contracts.events import AnyEvent, Done, Failed, Token
 from rbee.errors import Cancelled, Conflict, Draining, JobNotFound, Overloaded, RbeeError
 from rbee.wire.codec import plain
+from rbee.wire.drain import read_to_the_end
 from rbee.wire.eventlog import EventLog
 from rbee.wire.replies import failed, from_failed, problem
 
@@ -126,8 +127,6 @@ class Jobs:
         self._keep = keep
         self._keep_s = keep_s
         self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._left = anyio.Event()
-        """Set when a reader has left."""
         self._closing = False
         self.draining = False
 
@@ -179,7 +178,6 @@ class Jobs:
     def release(self, job: Job) -> None:
         """A reader left. The last one takes an attached job with it."""
         job.readers -= 1
-        self._left.set()
         if job.readers == 0 and not job.detached and job.state == "running":
             job.leavings += 1
             if job.grace_s:
@@ -201,9 +199,7 @@ class Jobs:
         """Return when nothing runs any more, and who reads along has read it to its end."""
         for job in list(self._jobs.values()):
             await job.finished.wait()
-        while any(job.readers for job in self._jobs.values()):
-            self._left = anyio.Event()
-            await self._left.wait()
+        await read_to_the_end(lambda: [j.log.taken for j in self._jobs.values() if j.readers])
 
     def close(self) -> None:
         """Cancel everything that runs; streams then end with their `failed` event."""

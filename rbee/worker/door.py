@@ -14,6 +14,8 @@ from anyio import CapacityLimiter
 
 from rbee.contracts.chat import Message
 from rbee.errors import Draining, ModelNotFound, Overloaded, WorkerGone
+from rbee.wire.drain import read_to_the_end
+from rbee.wire.eventlog import EventLog
 from rbee.worker.prepare import LoadedModel
 from rbee.worker.sight import pictures_in
 
@@ -30,7 +32,7 @@ class Door:
         self._queue_limit = queue_limit
         self._tickets = tickets
         self._inside = 0
-        self._reading = 0
+        self._reading: list[EventLog] = []
         self._looking = CapacityLimiter(LOOKING)
         self._closed = ""
         """Why nothing is taken any more."""
@@ -53,19 +55,19 @@ class Door:
         """Something has ended."""
         self._left.set()
 
-    def reads(self) -> None:
-        """A stream begins to be read; `read` when it is over."""
-        self._reading += 1
+    def reads(self, log: EventLog) -> None:
+        """A stream of it begins to be read; `read` when it is over."""
+        self._reading.append(log)
 
-    def read(self) -> None:
-        self._reading -= 1
-        self.left()
+    def read(self, log: EventLog) -> None:
+        self._reading.remove(log)
 
     async def emptied(self) -> None:
         """Return when nothing runs any more, and who reads along has read it to its end."""
-        while self._tickets() or self._inside or self._reading:
+        while self._tickets() or self._inside:
             self._left = asyncio.Event()
             await self._left.wait()
+        await read_to_the_end(lambda: [log.taken for log in self._reading])
 
     @contextmanager
     def entered(self, model: str) -> Iterator[None]:

@@ -181,26 +181,26 @@ class Routes:
             raise
         if ticket.error is not None and ticket.log.total == 1:
             return error_reply(ticket.error)
-        self._service.door.reads()
+        self._service.door.reads(ticket.log)
         return EventStream(
             ticket.log,
             headers={JOB_HEADER: ticket.id},
-            on_close=lambda: self._close(ticket.cancel),
+            on_close=lambda: self._close(ticket, ticket.cancel),
         )
 
-    def _close(self, leave: Callable[[], None]) -> None:
+    def _close(self, ticket: Ticket, leave: Callable[[], None]) -> None:
         leave()
-        self._service.door.read()
+        self._service.door.read(ticket.log)
 
     def _stream(self, ticket: Ticket, cursor: int) -> Response:
         """An answer for a queen who has been counted as its reader. One that was to wait for that
         begins: with whoever comes first, for she who asked may be gone."""
-        self._service.door.reads()
+        self._service.door.reads(ticket.log)
         return EventStream(
             ticket.log,
             cursor,
             headers={JOB_HEADER: ticket.id},
-            on_close=lambda: self._close(lambda: self._service.answers.release(ticket)),
+            on_close=lambda: self._close(ticket, lambda: self._service.answers.release(ticket)),
             prelude=sse.frame(encode(self._begun(ticket, cursor, whole=False))),
             opened=lambda: ticket.go(),
         )

@@ -17,6 +17,8 @@ from rbee.contracts.answers import Deleted
 from rbee.contracts.events import AnyEvent, Done, Logprob, Queued, Token
 from rbee.errors import JobNotFound, ModelNotFound, Overloaded
 from rbee.wire import codec, sse
+from rbee.wire.drain import STANDS_S
+from rbee.wire.eventlog import Reader
 from rbee.wire.jobroutes import (
     JobRoutes,
     accepted,
@@ -437,7 +439,7 @@ async def test_closing_ends_what_runs_saying_why_and_accepts_nothing_more() -> N
         assert body["error"]["retry_after_s"] == 2.0
 
 
-async def test_a_drain_waits_for_those_who_read_along() -> None:
+async def test_a_drain_waits_for_those_who_read_on_and_not_for_those_who_stand() -> None:
     async def done(job: Job) -> None:
         job.emit(Token(index=0, text="a", token_ids=[1]))
 
@@ -447,12 +449,21 @@ async def test_a_drain_waits_for_those_who_read_along() -> None:
         jobs.attach(job)
         await job.finished.wait()
         jobs.drain()
-        with anyio.move_on_after(0.1) as early:
-            await jobs.drained()
+        reader = Reader(0, lambda: None)
+        with job.log.read_by(reader), anyio.move_on_after(3 * STANDS_S) as early:
+            async with anyio.create_task_group() as reading:
+
+                async def read() -> None:
+                    while True:
+                        await anyio.sleep(STANDS_S / 3)
+                        reader.cursor += 1
+
+                reading.start_soon(read)
+                await jobs.drained()
         assert early.cancelled_caught
-        jobs.release(job)
-        with anyio.fail_after(2):
+        with anyio.fail_after(10 * STANDS_S):
             await jobs.drained()
+        jobs.release(job)
 
 
 async def test_a_flood_of_refusals_pushes_no_answer_out() -> None:
