@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rbee.errors import BadModelFile
 from rbee.worker.engine.backend import Chunk, DecodeFailed
 from rbee.worker.engine.patience import LEAST_S, MOVED_PER_S, NEAR, SLACK, UNKNOWN_S, Load, Patience
 from rbee.worker.engine.warmup import GROWS, sizes, warm_up
@@ -148,6 +149,6 @@ def test_a_model_that_cannot_even_warm_up(fatal: bool) -> None:
     """It says so to whoever asks it; when nothing can be trusted any more, it does not start."""
     backend, patience = EchoBackend(), Patience()
     backend.refuse = lambda chunks: DecodeFailed("as told", fatal=fatal)
-    with pytest.raises(DecodeFailed) if fatal else nullcontext():
+    with pytest.raises(BadModelFile, match="as told") if fatal else nullcontext():
         warm_up(backend, 512, patience, 10.0)
     assert patience.limit_s(Load(1, 1)) == UNKNOWN_S
