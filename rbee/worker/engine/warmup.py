@@ -30,7 +30,7 @@ def warm_up(backend: Backend, budget: int, patience: Patience, left_s: float) ->
     trusted after it."""
     try:
         _compute(backend, 1)
-        for size in sizes(min(budget, backend.context - 1)):
+        for size in sizes(max(1, min(budget, backend.context - 1))):
             took = _compute(backend, size)
             patience.observe(Load(size, size), took)
             left_s -= took
