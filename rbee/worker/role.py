@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -44,22 +44,32 @@ async def opened(config: WorkerConfig) -> AsyncIterator[Served]:
     parent.bind()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     heaps.share()
+    async with AsyncExitStack() as stack:
+        with _told():
+            check_bind(config.bind, config.insecure)
+            path, adapters = find_model(config.model), find_adapters(config.lora)
+            projector = find_projector(config.projector)
+            port, tries = config.port, 1
+            if port is None:
+                port, tries = config.port_from, PORTS_TRIED
+            socket = listen(config.bind, port, tries)
+            backend = await run_sync(partial(load, config, path, adapters, projector))
+            model, device = described(config, path, backend), _device(config)
+            served = await stack.enter_async_context(
+                serving(config, socket, backend, model, device=device, parent=parent)
+            )
+        yield served
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong before it serves is told to whoever started it."""
     try:
-        check_bind(config.bind, config.insecure)
-        path, adapters = find_model(config.model), find_adapters(config.lora)
-        projector = find_projector(config.projector)
-        port, tries = (config.port_from, PORTS_TRIED) if config.port is None else (config.port, 1)
-        socket = listen(config.bind, port, tries)
-        backend = await run_sync(partial(load, config, path, adapters, projector))
-        model = described(config, path, backend)
+        yield
     except RbeeError as exc:
         if not sys.stdout.isatty():  # a person is told by the last line of stderr
             _say(f"failed {encode(problem(exc)).decode()}")
         raise
-    async with serving(
-        config, socket, backend, model, device=_device(config), parent=parent
-    ) as served:
-        yield served
 
 
 def load(

@@ -9,32 +9,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rbee.errors import BadModelFile
 from rbee.worker.engine.backend import Chunk, DecodeFailed
+from rbee.worker.engine.batch import Batch
 from rbee.worker.engine.patience import LEAST_S, MOVED_PER_S, NEAR, SLACK, UNKNOWN_S, Load, Patience
 from rbee.worker.engine.warmup import GROWS, sizes, warm_up
 from tests.worker.echo import EchoBackend
 
 VARIES = 3.0
 """How much slower than at its best a healthy machine may be, from one step to the next."""
-LOADS = st.builds(Load, st.integers(1, 4_096), st.integers(0, 200_000))
+LOADS = st.builds(
+    lambda cells, depth, passes: Load(cells, depth, min(passes, cells)),
+    st.integers(1, 4_096),
+    st.integers(0, 200_000),
+    st.integers(1, 32),
+)
 STEPS = st.lists(st.tuples(LOADS, st.floats(1.0, VARIES)), min_size=1, max_size=80)
 """What is computed, and how busy the machine is."""
 
 
 @given(
-    fixed_s=st.floats(1e-4, 4.0),
-    token_s=st.floats(1e-6, 0.05),
-    looking=st.floats(0.0, 1.0),
+    pass_s=st.floats(1e-4, 4.0),
+    token_s=st.floats(0.0, 0.05),
+    look_s=st.floats(0.0, 1e-4),
     steps=STEPS,
 )
 def test_no_honest_step_is_taken_for_a_wedged_one(
-    fixed_s: float, token_s: float, looking: float, steps: list[tuple[Load, float]]
+    pass_s: float, token_s: float, look_s: float, steps: list[tuple[Load, float]]
 ) -> None:
-    """Whatever a machine needs for a step, for a token in it, and for each that the token looks
-    back at, in whatever order they come."""
-    patience, look_s, nothing_known = Patience(), looking * token_s / NEAR, True
+    """Whatever a machine needs to read the weights, for a token, and for each that the token looks
+    back at, in whatever order steps come."""
+    patience, nothing_known = Patience(), True
     for load, busy in steps:
-        took = (fixed_s + load.cells * (token_s + load.depth * look_s)) * busy
+        back_s = look_s * (load.depth + NEAR)
+        took = (load.passes * pass_s + load.cells * (token_s + back_s)) * busy
         assert took <= patience.limit_s(load) or (nothing_known and took > UNKNOWN_S)
         patience.observe(load, took)
         nothing_known = False
@@ -47,7 +55,11 @@ def test_no_honest_step_is_taken_for_a_wedged_one(
 def test_there_is_always_a_limit(steps: list[tuple[Load, float]], moved: int) -> None:
     patience = Patience()
     for load, took in steps:
-        assert LEAST_S <= patience.limit_s(Load(load.cells, load.depth, moved)) < float("inf")
+        assert (
+            LEAST_S
+            <= patience.limit_s(Load(load.cells, load.depth, load.passes, moved))
+            < float("inf")
+        )
         patience.observe(load, took)
 
 
@@ -68,9 +80,9 @@ def test_a_big_model_on_a_slow_machine() -> None:
 def test_a_fast_model_that_hangs_is_noticed_after_three_seconds() -> None:
     """Whatever it was about to do, seen or not: its warm-up says enough."""
     patience = Patience()
-    for size, took in ((1, 0.005), (4, 0.006), (16, 0.01), (64, 0.03)):
+    for size, took in ((1, 0.005), (4, 0.006), (16, 0.01), (64, 0.03), (256, 0.1)):
         patience.observe(Load(size, size), took)
-    for load in (Load(1, 4_000), Load(16, 2_000), Load(400, 400), Load(512, 1_500)):
+    for load in (Load(1, 4_000), Load(16, 2_000, 16), Load(400, 400, 3), Load(512, 1_000)):
         assert patience.limit_s(load) == LEAST_S
 
 
@@ -78,22 +90,36 @@ def test_a_long_conversation_that_comes_back_is_no_hang() -> None:
     """Hundreds of short prompts since: what the long one took has faded."""
     patience = Patience()
     for depth in range(512, 40_000, 512):
-        patience.observe(Load(512, depth), 0.4 + depth * 0.4 / NEAR)
+        patience.observe(Load(512, depth), 0.4 + depth * 0.4 / 512)
     for _ in range(400):
         patience.observe(Load(512, 512), 0.8)
     for depth in (30_000, 39_000):
-        assert patience.limit_s(Load(512, depth)) > 0.4 + depth * 0.4 / NEAR
-    assert patience.limit_s(Load(512, 512)) < 4.0
+        assert patience.limit_s(Load(512, depth)) > 0.4 + depth * 0.4 / 512
+    assert patience.limit_s(Load(512, 512)) < 8.0
+
+
+def test_streams_that_do_not_fit_together_are_borne() -> None:
+    """Sixteen beside each other, then each in a pass of its own: a model of 0.3 s a pass."""
+    patience = Patience()
+    for _ in range(100):
+        patience.observe(Load(16, 2_000), 0.4)
+    assert patience.limit_s(Load(16, 2_000, 16)) > 16 * 0.3
+
+
+def test_a_batch_knows_its_load() -> None:
+    """Neighbouring slots are one pass; a pool is looked through as a whole."""
+    chunks = (Chunk(7, 300, [1] * 40), Chunk(3, 90, [1], 1), Chunk(4, 80, [1], 1))
+    assert Batch(chunks, (None,) * 3, behind=300).load(5) == Load(42, 342, 2, 5)
 
 
 def test_memory_that_moves_is_waited_for_by_its_bytes() -> None:
     patience, gigabyte = Patience(), 10**9
     patience.observe(Load(1, 1), 0.01)
     slowest = MOVED_PER_S / SLACK
-    assert patience.limit_s(Load(1, 1, 10 * gigabyte)) >= 10 * gigabyte / slowest
-    assert patience.limit_s(Load(1, 1, gigabyte // 2)) == LEAST_S
-    patience.observe(Load(1, 1, 10 * gigabyte), 1.0)
-    assert 4.0 <= patience.limit_s(Load(1, 1, 10 * gigabyte)) < 4.1
+    assert patience.limit_s(Load(1, 1, 1, 10 * gigabyte)) >= 10 * gigabyte / slowest
+    assert patience.limit_s(Load(1, 1, 1, gigabyte // 2)) == LEAST_S
+    patience.observe(Load(1, 1, 1, 10 * gigabyte), 1.0)
+    assert 4.0 <= patience.limit_s(Load(1, 1, 1, 10 * gigabyte)) < 4.1
     assert patience.limit_s(Load(1, 1)) == LEAST_S, "it is no step of its size"
 
 
@@ -148,6 +174,6 @@ def test_a_model_that_cannot_even_warm_up(fatal: bool) -> None:
     """It says so to whoever asks it; when nothing can be trusted any more, it does not start."""
     backend, patience = EchoBackend(), Patience()
     backend.refuse = lambda chunks: DecodeFailed("as told", fatal=fatal)
-    with pytest.raises(DecodeFailed) if fatal else nullcontext():
+    with pytest.raises(BadModelFile, match="as told") if fatal else nullcontext():
         warm_up(backend, 512, patience, 10.0)
     assert patience.limit_s(Load(1, 1)) == UNKNOWN_S

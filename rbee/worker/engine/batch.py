@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rbee.worker.engine.backend import Chunk
 from rbee.worker.engine.patience import Load
@@ -25,7 +26,8 @@ class Batch:
     def load(self, moved: int) -> Load:
         """What it is to whoever waits for it; `moved`: bytes of memory, for its sake."""
         cells = sum(chunk.cells for chunk in self.chunks)
-        return Load(cells, self.behind + cells, moved)
+        breaks = sum(b.slot != a.slot + 1 for a, b in pairwise(self.chunks))
+        return Load(cells, self.behind + cells, breaks + 1, moved)
 
     @property
     def sequences(self) -> list[Sequence]:

@@ -1,8 +1,8 @@
 """How long a piece of work may take before it counts as wedged, from how long others took. Pure.
 
-1. What a step costs grows with its tokens and with how far they look back, and never faster than
-   these: tokens are cheaper together than one by one, and to look back costs little before it is
-   far (`NEAR`). So every step that was seen is a bound for every other.
+1. What a step costs grows with its tokens and with how far they look back, and with how often the
+   weights are read for them (`passes`), and never faster than these: tokens are cheaper together
+   than one by one. So every step that was seen is a bound for every other.
 2. Steps of one kind (the numbers' binary digits) are alike: the worst recent one of its own kind
    bounds a step; one of a kind never seen is bounded by whichever known one says least. Either
    counts `SLACK` times.
@@ -21,20 +21,20 @@ LEAST_S = 3.0
 UNKNOWN_S = 60.0
 FADES = 0.05
 """How much of what a step took less than the worst one is believed at once."""
-NEAR = 1_024
-"""Tokens that are looked back at for less than what a step costs anyway. As estimated from measured
-steps it is between 2,000 (192 M parameters) and 10,000 (8 B), as in `passes`."""
+NEAR = 256
+"""So many tokens are looked back at in any case: llama.cpp rounds up to a multiple of this."""
 MOVED_PER_S = 0.8e9
 """Bytes, before any were seen to be: with `SLACK` as slow as a disk to which memory was swapped."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a step computes: so many tokens; how far the one that looks back farthest looks; and
-    bytes of memory that are moved for them."""
+    """What a step computes: so many tokens; how far the one that looks back farthest looks; in how
+    many passes; and bytes of memory that are moved for them."""
 
     cells: int
     depth: int
+    passes: int = 1
     moved: int = 0
 
     @property
@@ -48,18 +48,20 @@ class _Seen:
 
     cells: float
     depth: float
+    passes: float
     took_s: float
 
     def bound_s(self, load: Load) -> float:
         """What this says of another step."""
         more = max(1.0, load.cells / self.cells)
         farther = max(1.0, (load.depth + NEAR) / (self.depth + NEAR))
-        return self.took_s * more * farther
+        return self.took_s * max(more * farther, load.passes / self.passes)
 
     def blend(self, load: Load, took_s: float) -> None:
         share = 1.0 if took_s > self.took_s else FADES
         self.cells += share * (load.cells - self.cells)
         self.depth += share * (load.depth - self.depth)
+        self.passes += share * (load.passes - self.passes)
         self.took_s += share * (took_s - self.took_s)
 
 
@@ -81,7 +83,7 @@ class Patience:
             return
         seen = self._seen.get(load.kind)
         if seen is None:
-            self._seen[load.kind] = _Seen(load.cells, load.depth, took_s)
+            self._seen[load.kind] = _Seen(load.cells, load.depth, load.passes, took_s)
         else:
             seen.blend(load, took_s)
 

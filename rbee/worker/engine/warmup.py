@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Iterator
 
+from rbee.errors import BadModelFile
 from rbee.worker.engine.backend import Backend, Chunk, DecodeFailed, NoRoom
 from rbee.worker.engine.passes import FILLER
 from rbee.worker.engine.patience import Load, Patience
@@ -25,10 +26,11 @@ GROWS = 4
 
 def warm_up(backend: Backend, budget: int, patience: Patience, left_s: float) -> None:
     """Compute a few tokens of nobody's and forget them. `budget`: those of a step at most. A model
-    that cannot even do that says so to whoever asks it. Raises `DecodeFailed` when it is fatal."""
+    that refuses even that says so to whoever asks it. Raises `BadModelFile` when nothing can be
+    trusted after it."""
     try:
         _compute(backend, 1)
-        for size in sizes(min(budget, backend.context - 1)):
+        for size in sizes(max(1, min(budget, backend.context - 1))):
             took = _compute(backend, size)
             patience.observe(Load(size, size), took)
             left_s -= took
@@ -38,7 +40,7 @@ def warm_up(backend: Backend, budget: int, patience: Patience, left_s: float) ->
         log.warning("no room for the first step of %d tokens", budget)
     except DecodeFailed as exc:
         if exc.fatal:
-            raise
+            raise BadModelFile(f"llama.cpp cannot compute with this model: {exc}.") from exc
         log.warning("the first step could not be computed: %s", exc)
 
 
