@@ -2,6 +2,7 @@
 
 1. Nothing is taken over before somebody asks for it: a second queen leaves the first one alone.
 2. A queen just started waits for the heartbeats before she says that nobody has a job.
+3. Several workers may have one: it moved, and the one before was only out of reach.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import anyio
 
 from rbee.contracts.answers import JobView
 from rbee.contracts.fleet import WorkerBeat
+from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import Begun
 from rbee.errors import RbeeError
 from rbee.queen.inference import Inference
@@ -45,17 +47,10 @@ class Adoption:
 
     async def seek(self, job_id: str) -> Job | None:
         """The job, taken over from the worker that has it; None when none has."""
-        worker = await self._holder(job_id)
-        if worker is None:
+        found = await self._newest(job_id)
+        if found is None:
             return None
-        url = f"{worker.url}/v1/answers/{job_id}"
-        try:
-            begun: Begun = await self._http.call("GET", url, Begun, timeout_s=ASK_S)
-        except RbeeError:
-            return None  # it has ended meanwhile
-        infer = begun.infer
-        if infer is None:
-            return None
+        worker, begun, infer = found
         if job_id in self._jobs:  # another asker was quicker
             return self._jobs.get(job_id)
         wanted = Wanted(job_id=job_id, grace_s=self._grace_s, first=begun.first)
@@ -76,9 +71,23 @@ class Adoption:
             if job_id not in self._jobs
         ]
 
-    async def _holder(self, job_id: str) -> WorkerBeat | None:
+    async def _newest(self, job_id: str) -> tuple[WorkerBeat, Begun, Infer] | None:
+        """Of several workers that have it, the one it has moved to last: the others were lost to
+        the queen before, and write on what nobody reads."""
+        found: list[tuple[WorkerBeat, Begun, Infer]] = []
+        for worker in await self._holders(job_id):
+            url = f"{worker.url}/v1/answers/{job_id}"
+            try:
+                begun: Begun = await self._http.call("GET", url, Begun, timeout_s=ASK_S)
+            except RbeeError:
+                continue  # it has ended meanwhile
+            if begun.infer is not None:
+                found.append((worker, begun, begun.infer))
+        return max(found, key=lambda each: each[1].migrations, default=None)
+
+    async def _holders(self, job_id: str) -> list[WorkerBeat]:
         while True:
-            found = self._registry.holder(job_id, self._clock())
-            if found is not None or self._registry.view(self._clock()).settled:
+            found = self._registry.holders(job_id, self._clock())
+            if found or self._registry.view(self._clock()).settled:
                 return found
             await anyio.sleep(LOOK_S)

@@ -56,8 +56,8 @@ class Queen:
         """The newest beat of each life that reached her, and when."""
         self.beats: defaultdict[Seat, list[float]] = defaultdict(list)
         self.barred: dict[Seat, tuple[float, bool]] = {}
-        """Until when nobody may be sent there, for a stream of it broke; and whether it is certain
-        that she knows."""
+        """Until when nobody may be sent there, for the first of its streams that broke; and whether
+        it is certain that this was taken for a failure."""
         self._rock = 0
         self.steady()
 
@@ -89,9 +89,7 @@ class Queen:
         self.group.cancel_scope.cancel()
 
     def _note_failed(self, connection: Connection, certain: bool) -> None:
-        now, place = self._loop.now, connection.seat
-        if now >= self.barred.get(place, (0.0, False))[0]:
-            self.barred[place] = now + FIRST_S, certain
+        self.barred.setdefault(connection.seat, (self._loop.now + FIRST_S, certain))
 
     def _check_opened(self, connection: Connection) -> None:
         """She is about to ask this worker to compute, by what she was told of it."""

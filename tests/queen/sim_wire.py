@@ -197,8 +197,6 @@ class Wire(Http):
         return found
 
 
-
-
 def _at(url: str) -> tuple[Seat, str, int | None]:
     """Whose address it is, and which answer's; each life of a worker has a port of its own."""
     found = _PLACE.fullmatch(url)

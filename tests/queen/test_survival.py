@@ -11,13 +11,15 @@ budget was spent.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Any
 
 import anyio
+import pytest
 from anyio.abc import TaskGroup
-from hypothesis import event, given, settings
+from hypothesis import currently_in_test_context, event, given, settings
 from hypothesis import strategies as st
 
 from rbee.contracts.events import AnyEvent, Done, Failed, Moved, Prompt, Token
@@ -32,8 +34,14 @@ from tests.queen.sim_queen import GRACE_S, SILENCE_S, Queen
 from tests.queen.sim_wire import Connection
 from tests.queen.sim_workers import Answer, Shape, Worker, asked_for, ids_of, said
 
-EXAMPLES = 200
+EXAMPLES = 400
 NAMES = ("a", "b", "c")
+
+
+def seen(what: str) -> None:
+    """For the statistics of what was drawn."""
+    if currently_in_test_context():
+        event(what)
 
 
 @dataclass(eq=False)
@@ -52,6 +60,8 @@ class Client:
     left: bool = False
     given_up: bool = False
     """No queen knew of its job any more, or only of an earlier life of it."""
+    others: list[EventLog] = field(default_factory=list)
+    """What workers had of it when a queen was asked for it."""
     doubts: bool = False
     """It attached to another queen, and has not seen yet that this is what it read."""
     lied_to: bool = False
@@ -103,10 +113,10 @@ class Client:
                 assert said(self.seen, choice) == ids_of(self.infer, choice)
             moves = [e.migrations for e in self.seen if isinstance(e, Moved)]
             assert moves == list(range(1, end.migrations + 1))
-            event(f"moved {end.migrations} times")
+            seen(f"moved {end.migrations} times")
         else:
             assert self._deserved(end), f"{end.code}: {end.message}"
-            event(end.code)
+            seen(end.code)
 
     def _deserved(self, end: Failed) -> bool:
         begun = any(isinstance(e, Token | Prompt) for e in self.seen)
@@ -225,15 +235,16 @@ class World:
         found = queen.jobs.get(client.job_id) if known else None
         found = found or await queen.adoption.seek(client.job_id)
         if found is not None and not known:
-            event("taken over")
+            seen("taken over")
         if queen is not self.queen or client.job is not None:
             return
         if found is None:
-            assert not self.findable(client), "nobody finds an answer that a worker has"
+            assert not list(self.known(client)), "nobody finds an answer that a worker has"
             client.given_up = True
             return
         queen.jobs.attach(found)
         client.job, client.away_at, client.doubts = found, None, True
+        client.others = [answer.log for _, answer in self.known(client)]
 
     def recognise(self, client: Client) -> None:
         """A queen who died may have said more than the worker knows that the next one found: it was
@@ -242,21 +253,21 @@ class World:
         if not client.doubts or log is None:
             return
         if not client.same(log) or (log.ended and not client.continued_by(log)):
-            rest = [answer.log for _, answer in self.writing(client) if self.findable(client)]
-            assert client.lied_to or not any(client.continued_by(log) for log in rest)
+            known = any(client.continued_by(log) for log in client.others)
+            assert client.lied_to or not known, "it was there"
             client.go(self.queen, self.loop.now)
             client.given_up = True
-            event("an earlier life of the answer")
+            seen("an earlier life of the answer")
         elif client.continued_by(log):
             client.doubts = False
 
-    def findable(self, client: Client) -> bool:
-        """Whether the queen was told of a worker that truly has the answer."""
-        for worker, _ in self.writing(client):
+    def known(self, client: Client) -> Iterator[tuple[Worker, Answer]]:
+        """The workers of which the queen was told that they have the answer, and truly have it."""
+        for worker, answer in self.writing(client):
             beat, at = self.queen.heard.get(worker.seat, (None, 0.0))
             if beat is not None and self.loop.now - at < SILENCE_S and not beat.step_age_s:
-                return client.job_id in (*beat.jobs, *beat.kept)
-        return False
+                if client.job_id in (*beat.jobs, *beat.kept):
+                    yield worker, answer
 
     def reading(self, client: Client) -> list[Connection]:
         return [c for c in self.queen.wire.connections if c.job_id == client.job_id]
@@ -376,11 +387,8 @@ actions = st.one_of(
 )
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
-@given(st.lists(actions, min_size=20, max_size=80))
-def test_every_answer_is_finished_once_or_ends_as_it_deserves(
-    history: list[tuple[Any, ...]],
-) -> None:
+def told(story: Callable[[World], Awaitable[None]]) -> None:
+    """Three workers, a queen who has heard of them, and one client; in the end all is healed."""
     loop = DrawnTime()
 
     async def play() -> None:
@@ -390,11 +398,40 @@ def test_every_answer_is_finished_once_or_ends_as_it_deserves(
             for name in NAMES:
                 await world.act(("start", name))
             await world.act(("arrive", False, (9, 1, False, None)))
-            for action in history:
-                await world.act(action)
-                world.check()
+            await story(world)
             await world.heal()
             world.check_end()
             group.cancel_scope.cancel()
 
     anyio.run(play, backend_options={"loop_factory": lambda: loop})
+
+
+@pytest.mark.timeout(400)  # to make a failure small takes up to five minutes
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.lists(actions, min_size=20, max_size=80))
+def test_every_answer_is_finished_once_or_ends_as_it_deserves(
+    history: list[tuple[Any, ...]],
+) -> None:
+    async def story(world: World) -> None:
+        for action in history:
+            await world.act(action)
+            world.check()
+
+    told(story)
+
+
+@pytest.mark.parametrize("order", list(permutations(NAMES)))
+def test_of_two_lives_of_an_answer_the_next_queen_finds_the_later(order: Sequence[str]) -> None:
+    """The connection broke, another worker went on, and the first one still writes when the queen
+    dies: it is not what her clients have read."""
+
+    async def story(world: World) -> None:
+        for fault in ((), ("cut", 0, "ended"), ("die",)):
+            await world.act(fault or ("write", 0, [(0, 2)]))
+            await world.act(("write", 0, [(0, 1)]))
+        for name in order:
+            await world.act(("hear", name))
+        await world.act(("attach", 0))
+        assert world.clients[0].job is not None and not world.clients[0].doubts
+
+    told(story)
