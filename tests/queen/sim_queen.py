@@ -1,5 +1,7 @@
-"""One life of a queen over the wire of `sim_wire`: all that decides and passes on is real. Beside it
-stands what she was told, so that a test can say what she must not do."""
+"""One life of a queen over the wire of `sim_wire`: all that decides and passes on is real.
+
+Beside it stands what she was told, so that a test can say what she must not do.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,6 @@ from rbee.errors import (
     JobNotFound,
     Late,
     Overloaded,
-    RbeeError,
     ServerGone,
     Upstream,
 )

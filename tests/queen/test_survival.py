@@ -265,9 +265,9 @@ class World:
         """The workers of which the queen was told that they have the answer, and truly have it."""
         for worker, answer in self.writing(client):
             beat, at = self.queen.heard.get(worker.seat, (None, 0.0))
-            if beat is not None and self.loop.now - at < SILENCE_S and not beat.step_age_s:
-                if client.job_id in (*beat.jobs, *beat.kept):
-                    yield worker, answer
+            well = beat is not None and self.loop.now - at < SILENCE_S and not beat.step_age_s
+            if beat is not None and well and client.job_id in (*beat.jobs, *beat.kept):
+                yield worker, answer
 
     def reading(self, client: Client) -> list[Connection]:
         return [c for c in self.queen.wire.connections if c.job_id == client.job_id]
