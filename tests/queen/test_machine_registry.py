@@ -26,7 +26,8 @@ ENDED = {"backoff": "crashed", "failed": "crashed", "stopped": "ended"}
 
 ids = st.sampled_from(WORKERS)
 jobs = st.lists(st.sampled_from(JOBS), max_size=2, unique=True)
-states = st.sampled_from(("ready", "ready", "ready", "draining", "stopped"))
+states = st.sampled_from(("ready",) * 6 + ("draining", "stopped"))
+rarely = st.sampled_from((False, False, True))
 children = st.dictionaries(ids, st.sampled_from(("ready", "ready", "starting", *CLOSED)))
 
 
@@ -84,35 +85,41 @@ class Network(RuleBasedStateMachine):
         """By name, whether the queen knows of it or not."""
         self.counting: dict[str, Life] = {}
         """By name: the life that the queen goes by."""
+        for name in (HIVE, *WORKERS):
+            self.begin(name, False)
 
-    @rule(name=st.sampled_from((*WORKERS, HIVE)), alone=st.booleans())
+    @rule(name=st.sampled_from((*WORKERS, HIVE)), alone=rarely)
     def begin(self, name: str, alone: bool) -> None:
         incarnation = str(len(self.lives) + 1)
         life = Life(name, incarnation, "" if alone or name == HIVE else HIVE)
         self.lives[incarnation] = self.running[name] = life
 
-    @rule(name=ids, state=states, jobs=jobs, kept=jobs, wedged=st.booleans())
+    @rule(name=ids, state=states, jobs=jobs, kept=jobs, wedged=rarely, late=rarely)
     def worker_sends(
-        self, name: str, state: str, jobs: list[str], kept: list[str], wedged: bool
+        self, name: str, state: str, jobs: list[str], kept: list[str], wedged: bool, late: bool
     ) -> None:
-        wedged = wedged and bool(jobs)
         more = {"step_age_s": 3.0, "step_limit_s": 2.0} if wedged else {}
-        self._send(name, worker, state=state, jobs=jobs, kept=kept, **more)
+        self._send(name, late, worker, state=state, jobs=jobs, kept=kept, **more)
 
-    @rule(state=states, children=children)
-    def hive_sends(self, state: str, children: dict[str, str]) -> None:
+    @rule(state=states, children=children, late=rarely)
+    def hive_sends(self, state: str, children: dict[str, str], late: bool) -> None:
         processes = [process(name, state=state) for name, state in children.items()]
-        self._send(HIVE, hive, state=state, workers=processes)
+        self._send(HIVE, late, hive, state=state, workers=processes)
 
-    def _send(self, name: str, made: Any, **more: Any) -> None:
+    def _send(self, name: str, late: bool, made: Any, **more: Any) -> None:
         life = self.running.get(name)
-        if life is not None:
-            life.sent += 1
-            if name != HIVE:
-                more |= {"hive_id": life.hive_id, "step": life.sent}
-            self.sent.append(made(name, life.incarnation, life.sent, **more))
-            if more["state"] == "stopped":
-                del self.running[name]
+        if life is None:
+            return
+        life.sent += 1
+        if name != HIVE:
+            more |= {"hive_id": life.hive_id, "step": life.sent}
+        beat = made(name, life.incarnation, life.sent, **more)
+        if more["state"] == "stopped":
+            del self.running[name]
+        if late:
+            self.sent.append(beat)
+        else:
+            self._arrive(beat)
 
     @precondition(lambda self: self.sent)
     @rule(data=st.data(), keep=st.booleans())
@@ -120,6 +127,9 @@ class Network(RuleBasedStateMachine):
         beat = data.draw(st.sampled_from(self.sent))
         if not keep:
             self.sent.remove(beat)
+        self._arrive(beat)
+
+    def _arrive(self, beat: Beat) -> None:
         self.registry.beat(beat, self.now)
         life = self.lives[beat.incarnation]
         if self._counts(life, beat):
@@ -254,4 +264,4 @@ class Network(RuleBasedStateMachine):
 
 
 TestNetwork = Network.TestCase
-TestNetwork.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestNetwork.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)

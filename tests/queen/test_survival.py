@@ -58,6 +58,8 @@ class Client:
     orphaned: bool = False
     """It may have been away for too long."""
     left: bool = False
+    unwanted: list[Answer] = field(default_factory=list)
+    """What was being written for it when it left."""
     given_up: bool = False
     """No queen knew of its job any more, or only of an earlier life of it."""
     others: list[EventLog] = field(default_factory=list)
@@ -223,6 +225,8 @@ class World:
                     answer.lie()
                     worker.stirred()
             case "leave" if client.job is not None:
+                whole = {c.worker for c in self.reading(client) if c.fault is None and not c.dead}
+                client.unwanted = [a for w, a in self.writing(client) if w in whole]
                 client.left = client.job.revoked = True
                 client.job.cancel()
             case "go":
@@ -332,6 +336,7 @@ class World:
         self.queen.check()
         for client in self.clients:
             client.check()
+            assert all(answer.log.ended for answer in client.unwanted), "its slot is not free"
             assert all(n <= 2 for n in client.kills.values()), "a third worker died of it"
 
     async def heal(self) -> None:
