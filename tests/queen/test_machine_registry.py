@@ -18,7 +18,7 @@ from rbee.contracts.fleet import Beat, HiveBeat, WorkerBeat
 from rbee.queen.registry import FORGET_S, PROOF_BEATS, Registry
 from tests.queen.fleets import hive, process, worker
 
-BEAT_S, MISSED, AWAKE_S = 2.0, 3, 1.0
+BEAT_S, MISSED, AWAKE_S, TICK_S = 2.0, 3, 1.0, 0.25
 SILENCE_S = BEAT_S * MISSED
 HIVE, WORKERS, JOBS = "h", ("a", "b"), ("j1", "j2")
 CLOSED = ("draining", "backoff", "failed", "stopping", "stopped")
@@ -108,6 +108,7 @@ class Network(RuleBasedStateMachine):
 
     def _send(self, name: str, late: bool, made: Any, **more: Any) -> None:
         life = self.running.get(name)
+        self.now += TICK_S
         if life is None:
             return
         life.sent += 1
@@ -174,7 +175,7 @@ class Network(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         ends = self.now + seconds
         while self.now < ends:
-            self.now += AWAKE_S / 2
+            self.now += TICK_S
             self.registry.expire(self.now)
         for name, life in list(self.counting.items()):
             if self.now - life.heard - SILENCE_S > FORGET_S:
