@@ -41,7 +41,7 @@ class Queen:
         self._loop = loop
         self.group = group
         clock = loop.time
-        self.wire = Wire(workers, self._check_opened, self._note_failed)
+        self.wire = Wire(workers, self._check_opened, self._note_failed, self._note_worked)
         self.registry = Registry(clock())
         errands = Errands(group, self.wire, 10.0, clock)
         self.dispatch = Dispatch(
@@ -92,6 +92,11 @@ class Queen:
 
     def _note_failed(self, connection: Connection, certain: bool) -> None:
         self.barred.setdefault(connection.seat, (self._loop.now + FIRST_S, certain))
+
+    def _note_worked(self, place: Seat) -> None:
+        """A token may have closed its breaker."""
+        if place in self.barred:
+            self.barred[place] = 0.0, False
 
     def _check_opened(self, connection: Connection) -> None:
         """She is about to ask this worker to compute, by what she was told of it."""

@@ -41,6 +41,8 @@ class Connection:
     worker: Worker
     seat: Seat
     job_id: str
+    worked: Callable[[Seat], None]
+    """Called when tokens come over it."""
     fault: Fault | None = None
     tokens: int = 0
     """That came over it."""
@@ -70,7 +72,10 @@ class Connection:
             events += answer.log.since(number)
             if events:
                 number = answer.log.total
-                self.tokens += sum(isinstance(event, Token) for event in events)
+                tokens = sum(isinstance(event, Token) for event in events)
+                self.tokens += tokens
+                if tokens:
+                    self.worked(self.seat)
                 yield events
             if answer.log.ended or not await self._more(answer, number):
                 return
@@ -100,11 +105,13 @@ class Wire(Http):
         workers: Mapping[str, Worker],
         opened: Callable[[Connection], None],
         failed: Callable[[Connection, bool], None],
+        worked: Callable[[Seat], None],
     ) -> None:
         super().__init__()
         self._workers = workers
         self._opened = opened
         self._failed = failed
+        self._worked = worked
         self.connections: list[Connection] = []
         self.wrong: list[AssertionError] = []
         """What should not have been asked: a job that crashes of it tells nobody."""
@@ -129,7 +136,7 @@ class Wire(Http):
     ) -> AsyncIterator[AsyncIterator[list[Any]]]:
         place, job_id, number = _at(url)
         worker = self._workers[place[0]]
-        connection = Connection(worker, place, job_id or body.job_id)
+        connection = Connection(worker, place, job_id or body.job_id, self._worked)
         answer: Answer | None = None
         try:
             if method == "POST":
