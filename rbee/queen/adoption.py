@@ -2,13 +2,14 @@
 
 1. Nothing is taken over before somebody asks for it: a second queen leaves the first one alone.
 2. A queen just started waits for the heartbeats before she says that nobody has a job.
-3. Several workers may have one: it moved, and the one before was only out of reach.
+3. Of several workers that have an answer, the one that it moved to last is believed: those before
+   it were given up, and go on in vain.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 
@@ -16,7 +17,7 @@ from rbee.contracts.answers import JobView
 from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.operations import Infer
 from rbee.contracts.worker_api import Begun
-from rbee.errors import RbeeError
+from rbee.errors import NotFound, RbeeError, Unavailable
 from rbee.queen.inference import Inference
 from rbee.queen.registry import Registry
 from rbee.wire.http import Http
@@ -24,6 +25,9 @@ from rbee.wire.jobs import Job, Jobs, Wanted
 
 LOOK_S = 0.05
 ASK_S = 5.0
+MOST_ASKED = 4
+Writing = tuple[WorkerBeat, Begun, Infer]
+"""A worker that has an answer, what it was asked for, and what was said before its log begins."""
 
 
 class Adoption:
@@ -46,8 +50,9 @@ class Adoption:
         self._clock = clock
 
     async def seek(self, job_id: str) -> Job | None:
-        """The job, taken over from the worker that has it; None when none has."""
-        found = await self._newest(job_id)
+        """The job, taken over from the worker that has it; None when none has. Raises
+        `Unavailable` when one says so in its heartbeats, and does not answer."""
+        found = await self._writing(job_id)
         if found is None:
             return None
         worker, begun, infer = found
@@ -71,21 +76,29 @@ class Adoption:
             if job_id not in self._jobs
         ]
 
-    async def _newest(self, job_id: str) -> tuple[WorkerBeat, Begun, Infer] | None:
-        """Of several workers that have it, the one it has moved to last: the others were lost to
-        the queen before, and write on what nobody reads."""
-        found: list[tuple[WorkerBeat, Begun, Infer]] = []
-        for worker in await self._holders(job_id):
+    async def _writing(self, job_id: str) -> Writing | None:
+        found: list[Writing] = []
+        silent: RbeeError | None = None
+        for worker in (await self._holders(job_id))[:MOST_ASKED]:
             url = f"{worker.url}/v1/answers/{job_id}"
             try:
                 begun: Begun = await self._http.call("GET", url, Begun, timeout_s=ASK_S)
-            except RbeeError:
-                continue  # it has ended meanwhile
+            except NotFound:
+                continue  # it has ended meanwhile, or cannot be attached to
+            except RbeeError as exc:
+                silent = exc
+                continue
             if begun.infer is not None:
                 found.append((worker, begun, begun.infer))
-        return max(found, key=lambda each: each[1].migrations, default=None)
+        if silent is not None and not found:
+            raise Unavailable(
+                f"A worker has job {job_id!r}, and does not answer: {silent.message}",
+                hint="try again: it is asked anew, or known to be gone",
+                retry_after_s=1.0,
+            ) from silent
+        return max(found, key=lambda one: one[1].migrations, default=None)
 
-    async def _holders(self, job_id: str) -> list[WorkerBeat]:
+    async def _holders(self, job_id: str) -> Sequence[WorkerBeat]:
         while True:
             found = self._registry.holders(job_id, self._clock())
             if found or self._registry.view(self._clock()).settled:

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbee.contracts.fleet import WorkerBeat
+from rbee.errors import Unavailable
 from rbee.queen.fleet import seat
 from tests.queen.drawn_time import DrawnTime, settled
 from tests.queen.sim_client import Client, seen
@@ -131,7 +132,10 @@ class World:
     async def attach(self, client: Client, queen: Queen) -> None:
         known = client.job_id in queen.jobs
         found = queen.jobs.get(client.job_id) if known else None
-        found = found or await queen.adoption.seek(client.job_id)
+        try:
+            found = found or await queen.adoption.seek(client.job_id)
+        except Unavailable:
+            return  # a worker says that it has it, and does not answer: it tries again
         if found is not None and not known:
             seen("taken over")
         if queen is not self.queen or client.job is not None:
