@@ -31,6 +31,8 @@ from rbee.wire.http import CONNECT_S, SILENCE_S, Http
 from tests.queen.sim_workers import Answer, Worker
 
 Fault = Literal["broken", "ended", "stalled"]
+UNREAD = "?unread=true"
+"""Ends an answer only if nobody else reads it."""
 _PLACE = re.compile(r"http://(\w+)-(\d+):1/v1/answers(?:/([\w-]+))?(?:/stream\?from=(\d+))?")
 
 
@@ -179,7 +181,9 @@ class Wire(Http):
         await anyio.lowlevel.checkpoint()
         self._reach(place)
         if method == "DELETE":
-            worker.end(job_id, Cancelled("The job was cancelled."))
+            read = job_id in worker.answers and worker.answers[job_id].readers > 0
+            if not (read and url.endswith(UNREAD)):
+                worker.end(job_id, Cancelled("The job was cancelled."))
             return {"deleted": job_id}
         found = self._find(worker, job_id)
         return found.begun(worker.name, found.log.first, whole=True)
@@ -205,7 +209,7 @@ class Wire(Http):
 
 def _at(url: str) -> tuple[Seat, str, int | None]:
     """Whose address it is, and which answer's; each life of a worker has a port of its own."""
-    found = _PLACE.fullmatch(url)
+    found = _PLACE.fullmatch(url.removesuffix(UNREAD))
     assert found is not None, url
     name, life, job_id, number = found.groups()
     return (name, life), job_id or "", None if number is None else int(number)
