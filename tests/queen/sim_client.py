@@ -104,7 +104,8 @@ class Client:
         match end.code:
             case "worker_gone":
                 budget = not begun and "asked again already" in end.message
-                return budget or f"the {MAX_LOST}th one" in end.message
+                full = "none of the others has room" in end.message
+                return budget or full or f"the {MAX_LOST}th one" in end.message
             case "overloaded":
                 return not begun
             case "cancelled":
