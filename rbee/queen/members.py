@@ -49,7 +49,8 @@ class Member(Generic[B]):
         return now < self.silent_at
 
     def excuse(self, seconds: float) -> None:
-        """Nobody could be heard for so long."""
+        """Nobody could be heard for so long. What came before what stays as it was."""
+        self.first += seconds
         self.heard += seconds
         self.silent_at += seconds
 

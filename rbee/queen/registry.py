@@ -164,6 +164,7 @@ class Registry:
     def lost(self, worker: WorkerBeat, now: float) -> Loss | None:
         """Why this life of a worker cannot be computing any more; None while it may well be. That
         somebody suspects it is no reason."""
+        self._awake(now)
         member = self._workers.get(worker.id)
         if member is None or member.beat.incarnation != worker.incarnation:
             return self._departed(worker, member)
@@ -189,19 +190,20 @@ class Registry:
         same_life = known is not None and known.beat.incarnation == worker.incarnation
         return known is not None and same_life and known.unproven > 0
 
-    def holder(self, job_id: str, now: float) -> WorkerBeat | None:
-        """The living worker that has the job; where several do, the one that named it last."""
-        return next(iter(self.holders(job_id, now)), None)
-
     def holders(self, job_id: str, now: float) -> list[WorkerBeat]:
-        """All living workers that have the job, also those that drain."""
+        """All living workers that have the job, also those that drain; who named it last first."""
+        self._awake(now)
         members = [self._workers[name] for name in self._jobs.of(job_id)]
         return [m.beat for m in members if m.alive(now) and not m.stuck]
 
     def jobs(self, now: float) -> Mapping[str, WorkerBeat]:
         """Every job that a living worker is at work on."""
-        found = {job: self.holder(job, now) for job in self._jobs}
-        return {job: w for job, w in found.items() if w is not None and job in w.jobs}
+        return {
+            job: worker
+            for job in self._jobs
+            for worker in reversed(self.holders(job, now))  # the first of them remains
+            if job in worker.jobs
+        }
 
     def expire(self, now: float) -> None:
         """Forget those who have been dead for long."""

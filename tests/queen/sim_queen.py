@@ -1,5 +1,7 @@
-"""One life of a queen over the wire of `sim_wire`: all that decides and passes on is real. Beside it
-stands what she was told, so that a test can say what she must not do."""
+"""One life of a queen over the wire of `sim_wire`: all that decides and passes on is real.
+
+Beside it stands what she was told, so that a test can say what she must not do.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ class Queen:
         self._loop = loop
         self.group = group
         clock = loop.time
-        self.wire = Wire(workers, self._check_opened, self._note_failed)
+        self.wire = Wire(workers, self._check_opened, self._note_failed, self._note_worked)
         self.registry = Registry(clock())
         errands = Errands(group, self.wire, 10.0, clock)
         self.dispatch = Dispatch(
@@ -59,8 +61,8 @@ class Queen:
         """The newest beat of each life that reached her, and when."""
         self.beats: defaultdict[Seat, list[float]] = defaultdict(list)
         self.barred: dict[Seat, tuple[float, bool]] = {}
-        """Until when nobody may be sent there, for a stream of it broke; and whether it is certain
-        that she knows."""
+        """Until when nobody may be sent there, for the first of its streams that broke; and whether
+        it is certain that this was taken for a failure."""
         self._rock = 0
         self.steady()
 
@@ -92,9 +94,12 @@ class Queen:
         self.group.cancel_scope.cancel()
 
     def _note_failed(self, connection: Connection, certain: bool) -> None:
-        now, place = self._loop.now, connection.seat
-        if now >= self.barred.get(place, (0.0, False))[0]:
-            self.barred[place] = now + FIRST_S, certain
+        self.barred.setdefault(connection.seat, (self._loop.now + FIRST_S, certain))
+
+    def _note_worked(self, place: Seat) -> None:
+        """A token may have closed its breaker."""
+        if place in self.barred:
+            self.barred[place] = 0.0, False
 
     def _check_opened(self, connection: Connection) -> None:
         """She is about to ask this worker to compute, by what she was told of it."""

@@ -31,6 +31,8 @@ from rbee.wire.http import CONNECT_S, SILENCE_S, Http
 from tests.queen.sim_workers import Answer, Worker
 
 Fault = Literal["broken", "ended", "stalled"]
+UNREAD = "?unread=true"
+"""Ends an answer only if nobody else reads it."""
 _PLACE = re.compile(r"http://(\w+)-(\d+):1/v1/answers(?:/([\w-]+))?(?:/stream\?from=(\d+))?")
 
 
@@ -41,6 +43,8 @@ class Connection:
     worker: Worker
     seat: Seat
     job_id: str
+    worked: Callable[[Seat], None]
+    """Called when tokens come over it."""
     fault: Fault | None = None
     tokens: int = 0
     """That came over it."""
@@ -70,7 +74,10 @@ class Connection:
             events += answer.log.since(number)
             if events:
                 number = answer.log.total
-                self.tokens += sum(isinstance(event, Token) for event in events)
+                tokens = sum(isinstance(event, Token) for event in events)
+                self.tokens += tokens
+                if tokens:
+                    self.worked(self.seat)
                 yield events
             if answer.log.ended or not await self._more(answer, number):
                 return
@@ -100,11 +107,13 @@ class Wire(Http):
         workers: Mapping[str, Worker],
         opened: Callable[[Connection], None],
         failed: Callable[[Connection, bool], None],
+        worked: Callable[[Seat], None],
     ) -> None:
         super().__init__()
         self._workers = workers
         self._opened = opened
         self._failed = failed
+        self._worked = worked
         self.connections: list[Connection] = []
         self.wrong: list[AssertionError] = []
         """What should not have been asked: a job that crashes of it tells nobody."""
@@ -129,7 +138,7 @@ class Wire(Http):
     ) -> AsyncIterator[AsyncIterator[list[Any]]]:
         place, job_id, number = _at(url)
         worker = self._workers[place[0]]
-        connection = Connection(worker, place, job_id or body.job_id)
+        connection = Connection(worker, place, job_id or body.job_id, self._worked)
         answer: Answer | None = None
         try:
             if method == "POST":
@@ -172,7 +181,9 @@ class Wire(Http):
         await anyio.lowlevel.checkpoint()
         self._reach(place)
         if method == "DELETE":
-            worker.end(job_id, Cancelled("The job was cancelled."))
+            read = job_id in worker.answers and worker.answers[job_id].readers > 0
+            if not (read and url.endswith(UNREAD)):
+                worker.end(job_id, Cancelled("The job was cancelled."))
             return {"deleted": job_id}
         found = self._find(worker, job_id)
         return found.begun(worker.name, found.log.first, whole=True)
@@ -198,7 +209,7 @@ class Wire(Http):
 
 def _at(url: str) -> tuple[Seat, str, int | None]:
     """Whose address it is, and which answer's; each life of a worker has a port of its own."""
-    found = _PLACE.fullmatch(url)
+    found = _PLACE.fullmatch(url.removesuffix(UNREAD))
     assert found is not None, url
     name, life, job_id, number = found.groups()
     return (name, life), job_id or "", None if number is None else int(number)

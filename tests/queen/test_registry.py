@@ -1,16 +1,12 @@
-"""The registry: a state machine over a network that delays, repeats and reorders, and examples."""
+"""The registry by examples; `test_machine_registry` draws histories."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import rbee.queen.registry as registry_module
-from rbee.contracts.fleet import WorkerBeat
 from rbee.errors import Overloaded
 from rbee.queen.picture import RETURN_S
 from rbee.queen.registry import FORGET_S, Registry
@@ -18,93 +14,6 @@ from tests.queen.fleets import hive, process, worker
 
 BEAT_S, MISSED = 2.0, 3
 SILENCE_S = BEAT_S * MISSED
-ids = st.sampled_from(("a", "b"))
-
-
-class Network(RuleBasedStateMachine):
-    """Workers live one life after the other; what they send arrives late, twice, or never."""
-
-    @initialize()
-    def start(self) -> None:
-        self.now = 100.0
-        self.registry = Registry(self.now, beat_s=BEAT_S, beats_missed=MISSED)
-        self.sent: list[WorkerBeat] = []
-        self.lives = 0
-        self.living: dict[str, tuple[str, int]] = {}
-        self.newest: dict[str, tuple[int, float]] = {}
-        """Life to the highest seq delivered, and when."""
-        self.order: list[tuple[str, str]] = []
-        """(id, life) by first delivery."""
-        self.over: set[str] = set()
-        self.suspected: dict[str, int] = {}
-
-    @rule(name=ids)
-    def begin_life(self, name: str) -> None:
-        self.lives += 1
-        self.living[name] = (str(self.lives), 0)
-
-    @rule(name=ids, state=st.sampled_from(("ready", "ready", "draining", "stopped")))
-    def send(self, name: str, state: str) -> None:
-        if name in self.living:
-            life, seq = self.living[name]
-            self.living[name] = (life, seq + 1)
-            self.sent.append(worker(name, life, seq + 1, state=state))
-            if state == "stopped":
-                del self.living[name]
-
-    @precondition(lambda self: self.sent)
-    @rule(data=st.data(), keep=st.booleans())
-    def deliver(self, data: st.DataObject, keep: bool) -> None:
-        beat = data.draw(st.sampled_from(self.sent))
-        if not keep:
-            self.sent.remove(beat)
-        self.registry.beat(beat, self.now)
-        life = beat.incarnation
-        fresh = beat.seq > self.newest.get(life, (0, 0.0))[0]
-        if fresh:
-            self.newest[life] = (beat.seq, self.now)
-        if (beat.id, life) not in self.order:
-            self.order.append((beat.id, life))
-        if beat.state == "stopped":
-            self.over.add(life)
-        only = all(other == life for name, other in self.order if name == beat.id)
-        if only and fresh and life not in self.over and beat.state == "ready":
-            assert beat.id in self.routable()
-
-    @rule(name=ids)
-    def suspect(self, name: str) -> None:
-        for beat in self.registry.view(self.now).workers:
-            if beat.id == name:
-                self.registry.suspect(name, beat.incarnation)
-                self.suspected[beat.incarnation] = beat.seq
-
-    @rule(seconds=st.sampled_from((0.1, 1.0, SILENCE_S, FORGET_S + SILENCE_S)))
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-        self.registry.expire(self.now)
-
-    def routable(self) -> dict[str, WorkerBeat]:
-        return {w.id: w for w in self.registry.view(self.now).workers}
-
-    @invariant()
-    def nobody_dead_is_asked(self) -> None:
-        if not hasattr(self, "registry"):
-            return
-        for beat in self.routable().values():
-            life = beat.incarnation
-            _, heard = self.newest[life]
-            assert beat.state == "ready"
-            assert life not in self.over
-            assert self.now - heard < SILENCE_S
-            assert beat.seq > self.suspected.get(life, 0)
-            later = self.order[self.order.index((beat.id, life)) + 1 :]
-            for name, successor in later:
-                if name == beat.id and successor not in self.over:
-                    assert self.newest[successor][1] <= heard, "a superseded life is asked"
-
-
-TestNetwork = Network.TestCase
-TestNetwork.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def a_registry(settle_s: float = 0.0) -> Registry:
@@ -281,8 +190,7 @@ def test_who_has_a_job() -> None:
     registry.beat(worker("b", jobs=["j2"], state="draining"), 0.1)
 
     def holder(job: str, now: float = 0.2) -> str:
-        found = registry.holder(job, now)
-        return "" if found is None else found.id
+        return next((found.id for found in registry.holders(job, now)), "")
 
     assert (holder("j1"), holder("j2"), holder("j3")) == ("a", "b", "")
     assert [w.id for w in registry.holders("j2", 0.2)] == ["b", "a"]
@@ -310,6 +218,39 @@ def test_what_the_queen_slept_through_is_nobodys_silence() -> None:
         later += 0.5
         registry.view(later)
     assert asked(registry, later) == [] and registry.lost(leased, later) is not None
+
+
+def test_whoever_asks_first_after_that_sleep_is_told_so() -> None:
+    """The first to be asked may be who lost a worker, or who looks for a job."""
+    for asked_first in ("lost", "holders", "jobs"):
+        registry = Registry(0.0, beat_s=BEAT_S, beats_missed=MISSED, awake_s=1.0)
+        registry.beat(worker("w", jobs=["j"]), 0.0)
+        leased = registry.view(0.5).workers[0]
+        match asked_first:
+            case "lost":
+                assert registry.lost(leased, 100.0) is None
+            case "holders":
+                assert registry.holders("j", 100.0)
+            case _:
+                assert registry.jobs(100.0).keys() == {"j"}
+
+
+def test_a_sleep_does_not_change_who_was_heard_after_whom() -> None:
+    """The hive has said nothing since the worker came, so it has not said that it is not there."""
+    registry = Registry(0.0, beat_s=BEAT_S, beats_missed=MISSED, awake_s=1.0)
+    registry.beat(hive("h"), 0.0)
+    registry.beat(worker("w", hive_id="h"), 0.5)
+    leased = registry.view(0.5).workers[0]
+    assert asked(registry, 100.0) == ["w"] and registry.lost(leased, 100.0) is None
+    registry.beat(hive("h", seq=2), 100.5)
+    assert asked(registry, 100.5) == []
+
+
+def test_a_job_that_one_keeps_and_another_writes_is_being_written() -> None:
+    registry = a_registry()
+    registry.beat(worker("a", jobs=["j"]), 0.0)
+    registry.beat(worker("b", kept=["j"]), 0.1)
+    assert {job: w.id for job, w in registry.jobs(0.2).items()} == {"j": "a"}
 
 
 def test_which_hives_are_on_the_queens_machine() -> None:
