@@ -86,7 +86,7 @@ def after(
 ) -> tuple[Stand, Step]:
     """The next step, and where the request then stands; `chance` (0 to 1) is the jitter's."""
     since = now if stand.since is None else stand.since
-    left_s = since + patience_s - now
+    left_s = patience_s - (now - since)
     waited_for = stand.met or stand.queens > 1
     if left_s <= 0 or (trouble == "refused" and not waited_for):
         return stand, GiveUp()

@@ -2,7 +2,8 @@
 
 No I/O: both clients do what a pursuit says, and tell it what came of it.
 
-1. Events are numbered. Each is given on once, in order; a server that numbers otherwise is wrong.
+1. Events are numbered, and tokens too. Each is given on once, in order; a server that numbers
+   otherwise is wrong, and nothing is left out in silence.
 2. An `infer` names its job itself, so that it can be looked for when the head of the answer was
    lost, and promises to say when it leaves (`farewell`): a broken stream is not taken for that.
 3. An answer that was lost before it said anything is asked for anew, and is numbered anew: who
@@ -20,7 +21,7 @@ from typing import Any
 from rbee.client.mending import Ask, Trouble
 from rbee.client.queens import NOT_BEGUN, Hunt
 from rbee.client.requests import job_path
-from rbee.contracts.events import AnyEvent, Done, Failed, Progress, Queued
+from rbee.contracts.events import AnyEvent, Done, Failed, Progress, Queued, Token
 from rbee.errors import (
     Conflict,
     Draining,
@@ -84,6 +85,8 @@ class Pursuit:
         self._attaching = body is None
         self._begun = False
         """A stream of it was open once."""
+        self._due: dict[int, int] = {}
+        """The number of each choice's next token, as far as it is known."""
         self._frames = sse.FrameReader()
         self._opened_at: float | None = None
         """When the present stream began; None without one."""
@@ -190,7 +193,7 @@ class Pursuit:
             raise
         self._attaching = not isinstance(step, Ask)
         if not self._attaching:
-            self.cursor = 0
+            self.cursor, self._due = 0, {}
         return step.wait_s
 
     def _was_sound(self) -> bool:
@@ -200,11 +203,24 @@ class Pursuit:
         return self._brought or self._heard_at - self._opened_at >= SOUND_S
 
     def _take(self, event: AnyEvent) -> None:
+        if isinstance(event, Token):
+            self._follow(event)
         self.cursor += 1
         self._brought = True
         self.ended = isinstance(event, Done | Failed)
         if not (self._hunt.stand.spoken or isinstance(event, Queued | Progress)):
             self._hunt.stand = self._hunt.stand.spoke()
+
+    def _follow(self, token: Token) -> None:
+        due = self._due.get(token.choice, token.index)
+        if token.index != due and token.token_ids:
+            self.ended = True
+            raise Upstream(
+                f"{self.server} went on with token {token.index}, and {due} was due: a part of the"
+                " answer is lost.",
+                hint="ask again",
+            )
+        self._due[token.choice] = token.index + len(token.token_ids)
 
     def _cut(self, chunk: bytes) -> Iterator[tuple[int | None, bytes]]:
         try:

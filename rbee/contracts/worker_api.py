@@ -58,6 +58,9 @@ class Generate(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=T
     trial: bool = False
     """A worker may have died of this request. `Begun` is sent before anything is computed, so that
     the queen knows for certain that a worker who dies now had it."""
+    tries: int = 1
+    """Workers that were asked for this answer, this one included: where several have it, what the
+    latest has is what its readers were told."""
 
 
 class Begun(Struct, tag_field="type", tag="begun", omit_defaults=True, kw_only=True):
@@ -75,6 +78,8 @@ class Begun(Struct, tag_field="type", tag="begun", omit_defaults=True, kw_only=T
     first: int = 0
     """The number of the event that follows."""
     migrations: int = 0
+    tries: int = 1
+    """As `Generate` told."""
 
 
 WorkerEvent = AnyEvent | Begun

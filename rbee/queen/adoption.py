@@ -96,7 +96,7 @@ class Adoption:
                 hint="try again: it is asked anew, or known to be gone",
                 retry_after_s=1.0,
             ) from silent
-        return max(found, key=lambda one: one[1].migrations, default=None)
+        return max(found, key=lambda one: one[1].tries, default=None)
 
     async def _holders(self, job_id: str) -> Sequence[WorkerBeat]:
         while True:

@@ -128,7 +128,7 @@ class _Chase:
             need = replace(need, sha256=self.relay.sha256, context=self.relay.length + 1)
         return self.of.dispatch.lease(
             need,
-            self.job.emit,
+            self.relay.report,
             self.infer.priority,
             deadline_s=None if self.ends is None else max(0.0, self.ends - self.of.clock()),
             suspect=self.attempts.suspect,
@@ -183,7 +183,7 @@ class _Chase:
         self.job.migrations += 1
         self.of.metrics.migrated()
         moves = self.job.migrations
-        self.job.emit(Moved(worker_id=ended.worker.id, why=ended.lost, migrations=moves))
+        self.relay.report(Moved(worker_id=ended.worker.id, why=ended.lost, migrations=moves))
 
     def _left_ms(self) -> int | None:
         return None if self.ends is None else max(1, int((self.ends - self.of.clock()) * 1_000))

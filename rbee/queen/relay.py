@@ -5,6 +5,8 @@ leased worker.
    without `done`. What the worker itself says (its error answer, its `failed` event) is raised.
 2. What the next worker needs to go on is kept here: the prompt's ids, and what each choice has
    said. A token that is not the next one is never passed on.
+   What this queen says herself, once a worker has been asked, is held back until the next one has
+   it: else she would have numbered what no worker knows, and could not die without a loss.
 3. A connection that broke to a worker that still answers is made again: nothing is computed anew.
 """
 
@@ -17,11 +19,18 @@ from typing import Any
 import anyio
 import msgspec
 
-from rbee.contracts.events import AnyEvent, Done, Failed, Prompt, Token
+from rbee.contracts.events import AnyEvent, Done, Failed, Moved, Prompt, Token
 from rbee.contracts.fleet import WorkerBeat
 from rbee.contracts.limits import MAX_DEADLINE_MS
 from rbee.contracts.operations import Infer
-from rbee.contracts.worker_api import Begun, Generate, Resume, WorkerEvent, Written
+from rbee.contracts.worker_api import (
+    MAX_RESUME_EVENTS,
+    Begun,
+    Generate,
+    Resume,
+    WorkerEvent,
+    Written,
+)
 from rbee.errors import (
     Draining,
     Gone,
@@ -75,6 +84,10 @@ class Relay:
         self._written = [Written() for _ in range(infer.n)]
         self._prompt_ids: list[int] | None = None
         self._prompted = False
+        self._held: list[AnyEvent] = []
+        """What the readers are told when the next worker has it."""
+        self.tries = 0
+        """Workers that were asked so far."""
         self._heard: Callable[[], None] | None = None
         self._trial = False
         self.reached = False
@@ -110,7 +123,7 @@ class Relay:
         self._written = begun.written or self._written
         self._prompt_ids, self.sha256 = begun.prompt_ids, begun.sha256
         self._prompted = self._infer.echo and begun.first > 0
-        self.migrations = begun.migrations
+        self.migrations, self.tries = begun.migrations, begun.tries
 
     def meet(self, worker: WorkerBeat, heard: Callable[[], None], *, trial: bool = False) -> None:
         """Who will write next; `heard` is called at his first words."""
@@ -119,9 +132,19 @@ class Relay:
         if not self.begun:
             self.sha256 = worker.sha256
 
+    def report(self, event: AnyEvent) -> None:
+        """Tell the readers how their answer fares, as soon as that can be said for good."""
+        if self._log is None or not self.tries:
+            self._emit([event])
+            return
+        if self._held and type(event) is type(self._held[-1]) and not isinstance(event, Moved):
+            self._held.pop()  # of a wait only the last word counts
+        self._held.append(event)
+
     async def run(self, worker: WorkerBeat, deadline_ms: int | None) -> Done:
         """Ask the worker to write, or to go on; emit its events as they come, batch by batch.
         Returns the last, unemitted."""
+        self.tries += 1
         body = self._asked(worker, deadline_ms)
         return await self._see_through(worker, "POST", f"{worker.url}/v1/answers", body)
 
@@ -189,6 +212,9 @@ class Relay:
         self.reached = True
         self._prompt_ids = begun.prompt_ids
         self.sha256 = begun.sha256 or self.sha256
+        held, self._held = self._held, []
+        if held:
+            self._emit(held)
 
     def _out(self, events: Sequence[AnyEvent]) -> None:
         for event in events:
@@ -233,18 +259,21 @@ class Relay:
             resume=self._resume(),
             orphan_grace_s=self._grace_s,
             trial=self._trial,
+            tries=self.tries,
         )
 
     def _resume(self) -> Resume | None:
         """What a worker needs to go on; None where it begins, and nobody was told anything."""
         log = self._log
-        if not self.begun and (log is None or not log.total):
+        told = [*log.since(log.first), *self._held] if log is not None else []
+        if not (self.begun or told):
             return None
+        over = max(0, len(told) - MAX_RESUME_EVENTS)
         return Resume(
             written=self._written,
             prompt_ids=self._prompt_ids if self.begun else None,
-            first=log.first if log is not None else 0,
-            events=list(log.since(log.first)) if log is not None else [],
+            first=log.first + over if log is not None else 0,
+            events=told[over:],
             prompted=self._prompted,
             migrations=self.migrations,
         )

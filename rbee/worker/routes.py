@@ -124,6 +124,7 @@ class Routes:
         ticket = await self._service.begin(
             asked.infer, asked.job_id, asked.resume, wait=asked.trial
         )
+        ticket.tries = asked.tries
         if asked.orphan_grace_s:
             self._service.answers.add(ticket, asked.orphan_grace_s, len(body))
         self._service.answers.attach(ticket)

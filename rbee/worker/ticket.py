@@ -78,6 +78,8 @@ class Ticket:
         self.start = self.log.total
         """The number of the first event that is its own."""
         self.migrations = resume.migrations if resume else 0
+        self.tries = 1
+        """Workers that were asked for this answer, this one included."""
         self.prompt_ids = None if prepared.images else list(prepared.prompt)
         self.prompt_tokens = prepared.prompt_tokens
         self.choices = [_state_of(choice) for choice in begun]
@@ -154,6 +156,7 @@ class Ticket:
             written=self.written(number) if whole else [],
             first=number,
             migrations=self.migrations,
+            tries=self.tries,
         )
 
     def _tell_prompt(self, scored: Prompt | None) -> None:

@@ -127,6 +127,18 @@ def test_a_wrong_number_is_neither_a_gap_nor_a_repetition(wrong: int) -> None:
         read(reading, sse.frame(b"{}", wrong))
 
 
+def test_a_token_that_is_left_out_is_never_left_out_in_silence() -> None:
+    """As after a queen's death, where the next one found what an earlier worker knew."""
+    reading, events = pursuit(), log(["a", "b", "c"])
+    reading.opened(JOB, 0.0)
+    assert read(reading, frames(events[:1])) == events[:1]
+    reading.broke(RESET, 0.0)
+    reading.opened(JOB, 0.0)
+    with pytest.raises(Upstream, match="went on with token 2, and 1 was due"):
+        read(reading, sse.frame(json.dumps(events[2]).encode(), 1))
+    assert reading.ended
+
+
 @pytest.mark.parametrize("raw", [b"id: x\ndata: {}\n\n", b'id: 0\ndata: {"type": "new"}\n\n'])
 def test_what_cannot_be_read_is_the_servers_fault(raw: bytes) -> None:
     reading = pursuit()

@@ -70,7 +70,7 @@ class Answer:
         self.log.append(*(resume.events if resume else ()))
         self.start = self.log.total
         self.prompted = resume.prompted if resume else False
-        self.migrations = resume.migrations if resume else 0
+        self.migrations, self.tries = resume.migrations if resume else 0, asked.tries
         self.readers = 0
         self.leavings = 0
         written = resume.written if resume else [Written() for _ in range(infer.n)]
@@ -92,6 +92,7 @@ class Answer:
             written=[self._before(later, c) for c in range(self.infer.n)] if whole else [],
             first=number,
             migrations=self.migrations,
+            tries=self.tries,
         )
 
     def _before(self, later: Sequence[AnyEvent], choice: int) -> Written:

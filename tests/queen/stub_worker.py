@@ -133,8 +133,14 @@ class StubWorker:
     def _begun(self, asked: Generate, first: int) -> Begun:
         ids = asked.resume.prompt_ids if asked.resume and asked.resume.prompt_ids else [7]
         assert ids == [7], "the prompt's ids come back as they were told"
-        moves = asked.resume.migrations if asked.resume else 0
-        return Begun(worker_id=self.id, sha256=SHA, prompt_ids=ids, first=first, migrations=moves)
+        return Begun(
+            worker_id=self.id,
+            sha256=SHA,
+            prompt_ids=ids,
+            first=first,
+            migrations=asked.resume.migrations if asked.resume else 0,
+            tries=asked.tries,
+        )
 
     async def attach(self, request: Request) -> Response:
         if self.forgets:

@@ -116,7 +116,7 @@ def test_no_worker_is_started_for_another_content() -> None:
         stub_hive(q.url, sha256="f" * 64) as other,
     ):
         events = ask("POST", f"{q.url}/v1/jobs", INFER).events
-        assert [e["type"] for e in events] == [*["token"] * 5, "moved", "failed"]
+        assert [e["type"] for e in events] == [*["token"] * 5, "failed"]
         assert events[-1]["code"] == "worker_gone"
         assert ask("GET", f"{other.url}/state").json() == {}
 
@@ -173,7 +173,7 @@ def test_a_worker_without_room_is_no_failure() -> None:
 def test_an_answer_that_was_begun_does_not_wait_for_ever_for_room() -> None:
     with queen(orphan_grace_s=1) as q, stub(q.url, id="a", die_after=5), stub(q.url, full=1):
         events = ask("POST", f"{q.url}/v1/jobs", INFER).events
-        assert [e["type"] for e in events] == [*["token"] * 5, "moved", "failed"]
+        assert [e["type"] for e in events] == [*["token"] * 5, "failed"]
         assert events[-1]["code"] == "worker_gone" and "room" in events[-1]["message"]
 
 
