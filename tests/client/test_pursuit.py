@@ -129,7 +129,7 @@ def test_a_wrong_number_is_neither_a_gap_nor_a_repetition(wrong: int) -> None:
 
 def test_a_token_that_is_left_out_is_never_left_out_in_silence() -> None:
     """As after a queen's death, where the next one found what an earlier worker knew."""
-    reading, events = pursuit(), log(["a", "b", "c"])
+    reading, events = pursuit(), log(["a", "b", "c"], waits=0)
     reading.opened(JOB, 0.0)
     assert read(reading, frames(events[:1])) == events[:1]
     reading.broke(RESET, 0.0)
