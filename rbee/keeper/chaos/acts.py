@@ -28,6 +28,9 @@ OUT_S = 5.0
 """A worker that stands still is out of rotation by then."""
 GONE_S = 2.0
 SETTLED_S = 15.0
+POISON = "poison_request"
+CONVICTING = 2
+"""Workers that die of it: the first crash has several suspects, the second has one."""
 MOST_KILLS = 6
 POISON_LIMIT_S = 45.0
 Perform = Callable[[Fleet, Heard, int], Awaitable[Strike | None]]
@@ -149,7 +152,7 @@ async def lose_hive(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
 async def poison(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
     """A request with a long prompt whose worker is killed before it has read it, whichever it is.
 
-    At most two die of it, its client is told why, and it is refused when it comes again.
+    Two die of it, its client is told why, and it is refused when it comes again.
     """
     if victim.ended:
         return None
@@ -165,14 +168,22 @@ async def poison(fleet: Fleet, victim: Heard, salt: int) -> Strike | None:
                     await anyio.sleep(WATCH_S)
                 group.cancel_scope.cancel()
         again = await doors.ask(ask)
-    if killed > 2:
-        strike.wrong.append(f"{killed} workers died of one poison request, not 2 at most")
-    if heard.code != "poison_request":
-        said = heard.code or ("an answer" if heard.ended else "nothing")
-        strike.wrong.append(f"the poison request got {said}, not poison_request")
-    if again.code != "poison_request":
-        strike.wrong.append(f"sent again it got {again.code or 'an answer'}, not poison_request")
+    strike.wrong += unconvicted(killed, heard, again)
     return strike
+
+
+def unconvicted(killed: int, heard: Heard, again: Heard) -> list[str]:
+    """How a poison request was not dealt with: it is known after two dead workers, no sooner and no
+    later. Pure."""
+    wrong = []
+    if killed != CONVICTING:
+        wrong.append(f"{killed} workers died of one poison request, not {CONVICTING}")
+    if heard.code != POISON:
+        said = heard.code or ("an answer" if heard.pieces else "nothing")
+        wrong.append(f"the poison request got {said}, not {POISON}")
+    if again.code != POISON:
+        wrong.append(f"sent again it got {again.code or 'an answer'}, not {POISON}")
+    return wrong
 
 
 async def _killed_by(fleet: Fleet, heard: Heard) -> bool:
