@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbee.contracts.answers import JobState
-from rbee.keeper.chaos.acts import unconvicted
+from rbee.keeper.chaos.acts.poison import unconvicted
 from rbee.keeper.chaos.cancel import no_more
 from rbee.keeper.chaos.compare import Loss, reference_of
 from rbee.keeper.chaos.flood import rate_of, tokens_of
