@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbee.keeper.chaos.compare import compare, difference, reference_of
-from rbee.keeper.chaos.heard import Heard, Piece, pause_s, standstill_s
+from rbee.keeper.chaos.heard import Heard, Piece, pause_s, silence_s, standstill_s
 from rbee.keeper.chaos.plan import Reference
 
 TEXTS = st.lists(
@@ -153,3 +153,11 @@ def test_a_pause_is_between_two_pieces_and_a_standstill_after_what_happened() ->
     assert standstill_s(made, 1.15) == pytest.approx(0.05)
     assert standstill_s(made, 1.2) is None, "nothing came after"
     assert pause_s(heard([])) == 0.0
+
+
+def test_silence_is_also_before_an_answer_begins_and_before_its_end() -> None:
+    made = Heard("some", began=0.0, pieces=[Piece(at, 0, "x") for at in (3.0, 3.5)], ended=9.0)
+    assert silence_s(made, 1.0) == pytest.approx(5.5)
+    assert silence_s(replace(made, ended=4.0), 1.0) == pytest.approx(2.0)
+    assert silence_s(made, 8.0) == pytest.approx(1.0)
+    assert silence_s(made, 9.0) == 0.0

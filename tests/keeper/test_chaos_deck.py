@@ -18,6 +18,7 @@ from rbee.keeper.chaos.asks import (
     CHAT,
     JSON,
     LONG_CALLS,
+    LONGER,
     PROMPT,
     SAMPLED,
     SCHEMA,
@@ -26,11 +27,16 @@ from rbee.keeper.chaos.asks import (
     WRITTEN,
     noise,
 )
+from rbee.keeper.chaos.plan import Flood
+from rbee.keeper.chaos.scenarios import SCENARIOS
 from tests.keeper.command import Rbee
 
 ENDS = (0, 2)
 """Bee's end tokens, which `ignore_eos` forbids."""
 LEAD = 0.45
+(EVENT,) = SCENARIOS["overload"].events
+assert isinstance(EVENT, Flood)
+FLOOD = {**LONGER, "max_tokens": EVENT.tokens}
 
 
 def choice(fleet: Rbee, body: dict[str, Any], **fields: Any) -> Choice:
@@ -41,14 +47,18 @@ def choice(fleet: Rbee, body: dict[str, Any], **fields: Any) -> Choice:
     return collected.answer("").choices[0]
 
 
-@pytest.mark.parametrize("body", [CHAT, PROMPT, TOOLS], ids=["chat", "prompt", "tools"])
+@pytest.mark.parametrize(
+    "body", [CHAT, PROMPT, TOOLS, FLOOD], ids=["chat", "prompt", "tools", "flood"]
+)
 def test_a_greedy_answer_leads_at_every_token(fleet: Rbee, body: dict[str, Any]) -> None:
     scored = choice(fleet, body, logprobs=5).logprobs or []
     assert len(scored) > 20
+    helped = {int(token): bias for token, bias in body.get("logit_bias", {}).items()}
     for one in scored:
-        others = [t.logprob for t in one.top if t.token_id not in (one.token_id, *ENDS)]
-        own = one.logprob
-        assert own is not None and all(o is not None and own - o > LEAD for o in others), one
+        said = {t.token_id: (t.logprob or 0.0) + helped.get(t.token_id, 0) for t in one.top}
+        own = (one.logprob or 0.0) + helped.get(one.token_id, 0)
+        others = [o for token, o in said.items() if token not in (one.token_id, *ENDS)]
+        assert others and all(own - o > LEAD for o in others), one
 
 
 def test_the_sampled_answer_is_the_same_a_little_hotter_and_a_little_colder(fleet: Rbee) -> None:

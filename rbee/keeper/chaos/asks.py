@@ -49,6 +49,9 @@ CHAT: dict[str, Any] = {
     "temperature": 0.0,
     "max_tokens": TOKENS,
 }
+LONGER: dict[str, Any] = {**CHAT, "logit_bias": {"1215": 50}}
+"""One word, over and over. What Bee says by itself is near to something else after some hundreds of
+tokens."""
 COUNTING = "<|im_start|>user\nCount from 1 to 30.<|im_end|>\n<|im_start|>assistant\n1, 2, 3,"
 PROMPT: dict[str, Any] = {
     "prompt": COUNTING,

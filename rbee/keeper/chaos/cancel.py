@@ -11,9 +11,9 @@ from typing import Any
 
 from rbee import bee
 from rbee.contracts.answers import JobList, JobView
-from rbee.errors import Late
+from rbee.errors import Late, Upstream
 from rbee.keeper.chaos.asks import COUNTING, MODEL, noise
-from rbee.keeper.chaos.fleet import WATCH_S, until
+from rbee.keeper.chaos.fleet import WATCH_S, Fleet, until
 from rbee.keeper.chaos.members import Throwaway
 from rbee.keeper.chaos.outcome import Outcome
 from rbee.keeper.chaos.plan import Cancel, How, Phase, Scenario
@@ -29,6 +29,9 @@ ENDLESS: dict[str, Any] = {
     "ignore_eos": True,
     "max_tokens": 1_900,
 }
+Used = tuple[int, ...]
+"""Places in the queen's line, her leases, and the slots of each worker that its engine has in use.
+"""
 Begun = Callable[[Throwaway, int], AbstractAsyncContextManager[Reader]]
 
 
@@ -37,12 +40,17 @@ async def cancel(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: O
     fleet = stage.fleet
     (event,) = scenario.events
     assert isinstance(fleet, Throwaway) and isinstance(event, Cancel)
+    await until(partial(_idle, fleet), "nobody computes", BEGUN_S)
     for number in range(n):
         how = event.hows[number % len(event.hows)]
         for phase in event.phases:
             try:
-                async with PHASES[phase](fleet, number) as reader:
-                    took_s = await _cancelled(fleet, reader, how)
+                async with AsyncExitStack() as begun:
+                    if phase == "queued":
+                        await _fill(fleet, begun)
+                    before = await until(partial(used, fleet), "it is known who computes", BEGUN_S)
+                    reader = await begun.enter_async_context(PHASES[phase](fleet, number))
+                    took_s = await _cancelled(fleet, reader, how, before)
                 outcome.recoveries_s.append(took_s)
                 if took_s > event.free_within_s:
                     why = f"cancelled {how} while {phase}, its slot was free after {took_s:.2f} s"
@@ -52,43 +60,70 @@ async def cancel(scenario: Scenario, stage: Stage, n: int, seed: int, outcome: O
             await until(partial(_idle, fleet), "nothing is left of it", BEGUN_S)
 
 
-async def _cancelled(fleet: Throwaway, reader: Reader, how: How) -> float:
-    """How long it takes until its slot is free."""
+async def _cancelled(fleet: Throwaway, reader: Reader, how: How, before: Used) -> float:
+    """How long it takes until nothing is taken that was not taken before it came."""
     at = time.monotonic()
     if how == "by name":
         await fleet.http.call("DELETE", f"{fleet.queen}/v1/jobs/{reader.job_id}", JobView)
     else:
         reader.close()
-    await until(partial(_freed, fleet, reader.job_id), "the slot is free", BEGUN_S)
+    await until(partial(_freed, fleet, reader.job_id, before), "the slot is free", BEGUN_S)
     return time.monotonic() - at
 
 
-async def _freed(fleet: Throwaway, job_id: str) -> bool:
-    """The queen's job is over, and no worker computes it."""
-    return await over(fleet, job_id) and await fleet.seat_of(job_id) is None
+async def _freed(fleet: Throwaway, job_id: str, before: Used) -> bool:
+    """The queen's job is over, no worker computes it, and its slot is nobody's: a worker forgets a
+    request before its engine does."""
+    if not await over(fleet, job_id) or await fleet.seat_of(job_id) is not None:
+        return False
+    return no_more(await used(fleet), before)
+
+
+async def used(fleet: Fleet) -> Used:
+    """What is taken at the moment. Raises when a worker does not tell: who knows what it holds?"""
+    queue = (await fleet.status()).queue
+    busy: list[int] = []
+    for seat in fleet.seats:
+        beat = await fleet.beat(seat)
+        if beat is None:
+            raise Upstream(f"{seat.worker_id} does not tell its state.")
+        busy.append(beat.busy)
+    return queue.waiting, queue.leased, *busy
+
+
+def no_more(now: Used, before: Used) -> bool:
+    """Whether nothing is taken beyond what was taken before. Pure."""
+    return all(a <= b for a, b in zip(now, before, strict=True))
 
 
 async def _idle(fleet: Throwaway) -> bool:
     """Nobody computes, nobody waits."""
-    queue = (await fleet.status()).queue
+    return not any(await used(fleet))
+
+
+async def _fill(fleet: Throwaway, readers: AsyncExitStack) -> None:
+    """Have every slot taken by somebody else."""
     beats = [await fleet.beat(seat) for seat in fleet.seats]
-    return not (queue.waiting or queue.leased or any(b is None or b.busy for b in beats))
+    slots = [beat.slots for beat in beats if beat is not None]
+    for _ in range(sum(slots)):
+        await readers.enter_async_context(Reader(fleet.queen, {**TALKATIVE, "n": 1}))
+
+    async def full() -> bool:
+        return await used(fleet) == (0, sum(slots), *slots)
+
+    await until(full, "every slot is taken", BEGUN_S)
 
 
 @asynccontextmanager
 async def _queued(fleet: Throwaway, number: int) -> AsyncIterator[Reader]:
     """Every slot is taken by somebody else."""
-    async with AsyncExitStack() as others:
-        beats = [await fleet.beat(seat) for seat in fleet.seats]
-        for _ in range(sum(beat.slots for beat in beats if beat is not None)):
-            await others.enter_async_context(Reader(fleet.queen, {**TALKATIVE, "n": 1}))
-        async with Reader(fleet.queen, ENDLESS) as reader:
+    async with Reader(fleet.queen, ENDLESS) as reader:
 
-            async def waits() -> bool:
-                return (await fleet.status()).queue.waiting > 0
+        async def waits() -> bool:
+            return (await fleet.status()).queue.waiting > 0
 
-            await until(waits, "it waits", BEGUN_S)
-            yield reader
+        await until(waits, "it waits", BEGUN_S)
+        yield reader
 
 
 @asynccontextmanager

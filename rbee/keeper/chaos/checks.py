@@ -48,9 +48,9 @@ def same(outcome: Outcome) -> Reasons:
 
 
 def moved(outcome: Outcome) -> Reasons:
-    """Where it can be seen, the answer that was hit has gone on elsewhere."""
+    """Every answer that was hit has gone on elsewhere, and its client was told so."""
     seen = [s.victim for s in outcome.strikes if s.victim and not s.victim.code]
-    still = [heard for heard in seen if heard.ask.startswith("sdk") and not heard.migrations]
+    still = [heard for heard in seen if not heard.migrations]
     if still:
         yield f"{len(still)} answers whose worker was lost say that they never moved"
 
@@ -63,10 +63,10 @@ def stayed(outcome: Outcome) -> Reasons:
 
 
 def quick(outcome: Outcome) -> Reasons:
-    """The answers that were hit went on in time."""
-    stops = outcome.standstills_s
-    if stops and max(stops) > QUICK_S:
-        yield f"an answer stood still for {max(stops):.1f} s, not {QUICK_S:.0f} s at most"
+    """No answer of a round stood still for long, whether it was aimed at or not."""
+    worst = max((s.silence_s for s in outcome.strikes if s.silence_s is not None), default=0.0)
+    if worst > QUICK_S:
+        yield f"an answer stood still for {worst:.1f} s, not {QUICK_S:.0f} s at most"
 
 
 def hit(outcome: Outcome) -> Reasons:
@@ -89,12 +89,15 @@ def refused(outcome: Outcome) -> Reasons:
     if flood is None or not flood.refused_s:
         yield "nobody was refused: it was no overload"
         return
-    if (worst := p99(flood.refused_s)) > REFUSAL_S:
-        yield f"refusals took {worst * 1_000:.0f} ms (p99), not {REFUSAL_S * 1_000:.0f} at most"
+    if (took := p99(flood.refused_s)) > REFUSAL_S:
+        yield f"refusals took {took * 1_000:.0f} ms (p99), not {REFUSAL_S * 1_000:.0f} at most"
     if flood.without_when:
         yield f"{flood.without_when} refusals without Retry-After"
-    if flood.goodput < GOODPUT * flood.peak:
-        yield f"goodput fell to {flood.goodput / flood.peak:.0%} of its peak"
+    peak = max(flood.peaks, default=0.0)
+    if not peak:
+        yield "nothing was answered before the flood: there is no peak"
+    elif (worst := min(flood.goodputs)) < GOODPUT * peak:
+        yield f"goodput fell to {worst / peak:.0%} of its peak"
 
 
 def flat(outcome: Outcome) -> Reasons:

@@ -86,7 +86,7 @@ def _said(choice: int, tokens: int, reference: Reference) -> int:
 def _by_text(said: str, expected: str) -> tuple[int, int]:
     """(lost, repeated) characters, by what follows the first difference; neither where the texts
     do not meet again."""
-    same = _common(said, expected)
+    same = common(said, expected)
     if len(said) < len(expected) and expected.endswith(said[same:]):
         return len(expected) - len(said), 0
     if len(said) > len(expected) and said.endswith(expected[same:]):
@@ -94,7 +94,7 @@ def _by_text(said: str, expected: str) -> tuple[int, int]:
     return 0, 0
 
 
-def _common(one: str, other: str) -> int:
+def common(one: str, other: str) -> int:
     """How many characters two texts begin with alike."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
@@ -102,7 +102,7 @@ def _common(one: str, other: str) -> int:
 
 def difference(said: str, expected: str) -> str:
     """Where two texts part, with what each goes on with."""
-    same = _common(said, expected)
+    same = common(said, expected)
     was, should = said[same : same + CONTEXT], expected[same : same + CONTEXT]
     return f"from character {same} on it says {was!r} and not {should!r}"
 

@@ -19,11 +19,10 @@ import anyio.to_thread
 from rbee.client import requests
 from rbee.client.asynchronous import AsyncClient
 from rbee.client.sync import Client
-from rbee.contracts.chat import ToolCall
-from rbee.contracts.events import AnyEvent, Done, Failed, Moved, Token
 from rbee.errors import RbeeError
 from rbee.keeper.chaos.asks import MODEL, Ask
 from rbee.keeper.chaos.heard import Heard
+from rbee.keeper.chaos.notes import Asides, note, note_chunk, note_refusal
 from rbee.wire.jobroutes import JOB_HEADER
 from rbee.wire.sse import FrameReader
 
@@ -140,19 +139,19 @@ class Doors:
     async def _openai(self, door: str, body: dict[str, Any], heard: Heard) -> None:
         assert self._session is not None
         path = "/v1/chat/completions" if door == "chat" else "/v1/completions"
-        sent = time.monotonic()
+        heard.sent = time.monotonic()
         async with self._session.post(
             self._queen + path, json={**body, "stream": True}
         ) as response:
-            heard.began = sent
             if response.status != 200:
                 heard.answered = time.monotonic()
                 heard.retry_after = response.headers.get("Retry-After", "")
-                _refusal(response.status, await response.read(), heard)
+                note_refusal(response.status, await response.read(), heard)
                 return
             heard.accepted(response.headers.get(JOB_HEADER, ""))
-            reader = FrameReader()
+            reader, asides = FrameReader(), Asides()
             while chunk := await response.content.readany():
+                heard.migrations = asides.feed(chunk)
                 for data in reader.feed(chunk):
                     if data == b"[DONE]":
                         return
@@ -165,51 +164,3 @@ def _may_ask_again(heard: Heard, patience_s: float) -> bool:
     """Whether nothing had begun, it was no final refusal, and there is time left."""
     begun = heard.pieces or heard.job_id
     return not begun and heard.code in NOT_NOW and time.monotonic() - heard.began < patience_s
-
-
-def note(event: AnyEvent, heard: Heard) -> None:
-    """What an event of rbee's own adds."""
-    match event:
-        case Token():
-            text = event.text + event.reasoning + _calls(event.tool_calls or [])
-            scored = len(event.logprobs or [])
-            heard.piece(event.choice, text, event.index, len(event.token_ids), scored)
-        case Moved():
-            heard.migrations = event.migrations
-        case Done():
-            heard.migrations = event.migrations
-        case Failed():
-            heard.failed(event.code, event.message)
-        case _:
-            pass  # waiting and loading are no part of an answer
-
-
-def _calls(calls: list[ToolCall]) -> str:
-    """Tool calls as text to be compared, with their places; their ids are random."""
-    made = ((call.index, call.function) for call in calls)
-    return "".join(f"[{place} {spec.name} {spec.arguments}]" for place, spec in made)
-
-
-def note_chunk(chunk: dict[str, Any], heard: Heard) -> None:
-    """What a chunk of OpenAI's adds."""
-    if error := chunk.get("error"):
-        heard.failed(error.get("code") or "error", error.get("message", ""))
-        return
-    for choice in chunk.get("choices", ()):
-        delta = choice.get("delta") or {}
-        text = choice.get("text") or delta.get("content") or ""
-        for call in delta.get("tool_calls") or ():
-            spec = call["function"]
-            text += f"[{call['index']} {spec['name']} {spec['arguments']}]"
-        scores = choice.get("logprobs") or {}
-        scored = len(scores.get("content") or scores.get("tokens") or ())
-        if text or scored:
-            heard.piece(choice["index"], text, scored=scored)
-
-
-def _refusal(status: int, body: bytes, heard: Heard) -> None:
-    try:
-        error = json.loads(body)["error"]
-        heard.failed(error.get("code") or str(status), error.get("message", ""))
-    except (ValueError, KeyError, TypeError):
-        heard.failed(str(status), body[:200].decode("utf-8", "replace"))

@@ -29,6 +29,9 @@ class Heard:
 
     ask: str
     began: float = field(default_factory=time.monotonic)
+    """When its client first wanted it: patience counts from then."""
+    sent: float = 0.0
+    """When it was last asked, where a door tells."""
     job_id: str = ""
     pieces: list[Piece] = field(default_factory=list)
     migrations: int = 0
@@ -96,6 +99,13 @@ def standstill_s(heard: Heard, at: float) -> float | None:
     then. What was on its way already does not count as going on. None: nothing came any more."""
     stops = [b - max(a, at) for a, b in _gaps(heard.pieces) if b > at]
     return max(stops, default=None)
+
+
+def silence_s(heard: Heard, at: float) -> float:
+    """The longest time after `at` in which nothing was heard of an answer that has ended: also
+    before it began to say something, and before its end."""
+    marks = [heard.began, *(piece.at for piece in heard.pieces), heard.ended]
+    return max((b - max(a, at) for a, b in pairwise(marks) if b > at), default=0.0)
 
 
 def _gaps(pieces: Sequence[Piece]) -> Iterator[tuple[float, float]]:

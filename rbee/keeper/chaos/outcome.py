@@ -27,6 +27,8 @@ class Strike:
     act: str = ""
     asked_again: int = 0
     """How often clients had to try again until the next act, where acts follow one another."""
+    silence_s: float | None = None
+    """The longest time after it in which nothing came of any answer of the round."""
 
 
 @dataclass
@@ -37,10 +39,10 @@ class Flooded:
     """How long each refusal took."""
     without_when: int = 0
     """Refusals that did not say when to come back."""
-    peak: float = 0.0
+    peaks: list[float] = field(default_factory=list)
     """Tokens a second of requests that finished, with just as many as there is room for."""
-    goodput: float = 0.0
-    """The same under the flood."""
+    goodputs: list[float] = field(default_factory=list)
+    """The same under each flood."""
 
 
 @dataclass
@@ -74,6 +76,11 @@ class Outcome:
                 self.pauses_s.append(pause_s(heard))
             heard.pieces.clear()
         self.judged = len(self.heard)
+
+    def grew(self, grown: Mapping[str, float]) -> None:
+        """Memory was measured; of several times the worst counts."""
+        for who, ratio in grown.items():
+            self.grown[who] = max(ratio, self.grown.get(who, 0.0))
 
     @property
     def failed(self) -> list[Heard]:

@@ -53,8 +53,12 @@ class StopReading:
 
     taken_bytes: int
     paused_within_s: float
+    beside_s: float
+    """How long streams follow each other beside them; the queen remembers what ended last."""
+    not_before_s: float
     cut_within_s: float
-    """60 s without any progress, and a little."""
+    """After its last byte: 60 s without any progress are seen by a look every 5 s, the first of
+    which only sees that bytes have arrived."""
 
 
 @dataclass(frozen=True)

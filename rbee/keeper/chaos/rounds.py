@@ -12,11 +12,11 @@ import anyio
 from rbee.errors import Upstream
 from rbee.keeper.chaos.acts import ACTS
 from rbee.keeper.chaos.asks import Ask
-from rbee.keeper.chaos.compare import compare, reference_of
+from rbee.keeper.chaos.compare import Loss, compare, reference_of
 from rbee.keeper.chaos.doors import Doors
 from rbee.keeper.chaos.draw import after, turns
 from rbee.keeper.chaos.fleet import WATCH_S, Fleet, until
-from rbee.keeper.chaos.heard import Heard, standstill_s
+from rbee.keeper.chaos.heard import Heard, silence_s, standstill_s
 from rbee.keeper.chaos.outcome import Outcome, Strike
 from rbee.keeper.chaos.plan import Act, Reference, Scenario, Turn
 
@@ -76,6 +76,8 @@ async def _round(scenario: Scenario, stage: Stage, turn: Turn, outcome: Outcome)
         return
     strike.victim = victim
     strike.standstill_s = None if victim.code else standstill_s(victim, strike.at)
+    silences = [silence_s(one, strike.at) for one in heard if not one.code]
+    strike.silence_s = max(silences, default=None)
     outcome.strikes.append(strike)
 
 
@@ -150,9 +152,10 @@ async def keep_asking(
             await anyio.sleep(0.5)  # a fleet that fails at once is not asked in a tight loop
 
 
-async def undisturbed(asks: Sequence[Ask], doors: Doors) -> dict[str, Reference]:
+async def undisturbed(asks: Sequence[Ask], doors: Doors, outcome: Outcome) -> dict[str, Reference]:
     """What each request answers when nothing happens. It is asked alone, and then beside others:
-    one that says something else then could tell nothing, and is left out."""
+    one that says something else then could tell nothing, and is left out. One that fails then, or
+    loses characters or says them twice, does not vary: that is wrong."""
     found: dict[str, Reference] = {}
     for ask in asks:
         heard = await doors.ask(ask)
@@ -162,7 +165,9 @@ async def undisturbed(asks: Sequence[Ask], doors: Doors) -> dict[str, Reference]
 
     async def again(ask: Ask) -> None:
         heard = await doors.ask(ask)
-        if heard.code or not compare(heard, found[ask.name], ask.parses).none:
+        loss = Loss() if heard.code else compare(heard, found[ask.name], ask.parses)
+        outcome.wrong += spoiled(heard, loss)
+        if loss.differs:
             del found[ask.name]
 
     for first in range(0, len(asks), BESIDE):
@@ -170,3 +175,14 @@ async def undisturbed(asks: Sequence[Ask], doors: Doors) -> dict[str, Reference]
             for ask in asks[first : first + BESIDE]:
                 group.start_soon(again, ask)
     return found
+
+
+def spoiled(heard: Heard, loss: Loss) -> list[str]:
+    """What is wrong with an answer that nothing was done to, and cannot be its own variance."""
+    if heard.code:
+        why = f"{heard.ask} failed beside others ({heard.code}): {heard.message}"
+    elif loss.lost or loss.repeated:
+        why = f"{heard.ask} beside others: {loss.lost} characters lost, {loss.repeated} repeated"
+    else:
+        return []
+    return [why]

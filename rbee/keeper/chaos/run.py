@@ -48,7 +48,7 @@ async def play(
     try:
         async with Http() as http, fleet(http, scenario) as opened, Doors(opened.queens) as doors:
             new = [ask for ask in asks if ask.name not in known]
-            known.update(await undisturbed(new, doors))
+            known.update(await undisturbed(new, doors, outcome))
             steady = {ask.name: ask for ask in asks if ask.name in known}
             _say_what_is_left_out(scenario, asks, steady)
             stage = Stage(opened, doors, steady, known)

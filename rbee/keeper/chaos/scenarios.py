@@ -96,7 +96,7 @@ _ALL = (
         "ten times as many requests as can be answered",
         1,
         (Flood(times=10, peak_s=12, flood_s=12, tokens=960),),
-        ("finished", "refused", "flat"),
+        ("finished", "same", "refused", "flat"),
         way="own",
         load=Load(doors=("chat",)),
         shape=Shape(queue_limit=16),
@@ -105,9 +105,14 @@ _ALL = (
         "slow-reader",
         "a reader takes the beginning of a long answer and nothing more",
         2,
-        (StopReading(taken_bytes=2_000, paused_within_s=45, cut_within_s=75),),
+        (
+            StopReading(
+                taken_bytes=2_000, paused_within_s=45, beside_s=50, not_before_s=55, cut_within_s=80
+            ),
+        ),
         ("finished", "same", "flat"),
         way="own",
+        shape=Shape(slots=8),
     ),
     Scenario(
         "cancel",
