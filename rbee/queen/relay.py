@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from rbee.contracts.events import AnyEvent, Done, Failed, Moved, Prompt, Token
@@ -203,6 +204,7 @@ class Relay:
                     self._out(events[:-1])
                     return last
                 self._out(events)
+                await anyio.lowlevel.checkpoint_if_cancelled()  # reading what is there never waits
                 if self._read.lagging:  # and yet a little is read, or the worker would cut us
                     with anyio.move_on_after(PAUSE_S):
                         await self._read.caught_up()

@@ -52,10 +52,15 @@ class Connection:
         owed = unacked or unsent or self._transport.get_write_buffer_size()
         return bool(owed) and arrived == before
 
+    @property
+    def ending(self) -> bool:
+        """Whether it is closed, as far as the server has heard: what is sent goes nowhere."""
+        return self._transport is not None and self._transport.is_closing()
+
     def closed(self) -> bool:
         """Whether the reader has closed his side, or all. The server itself does not hear of it
         while its buffer is full, or while another request of the same reader waits."""
-        if self._transport is not None and self._transport.is_closing():
+        if self.ending:
             return True
         info = self._info()
         return info is not None and info[_STATE] != _ESTABLISHED

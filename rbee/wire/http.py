@@ -6,6 +6,7 @@ Every call has a deadline; a stream has one for each silence (peers send a comme
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -24,6 +25,9 @@ SILENCE_S = 30.0
 IDLE_S = 60.0
 """How long an idle connection is kept; shorter than our servers keep it."""
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
+RECEIVE_BYTES = 256 * 1024
+"""What the system may hold of an answer that we do not read on: left to itself it takes megabytes,
+and a worker would write all of a long answer before it noticed that its reader has stopped."""
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -34,7 +38,7 @@ class Http:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S, socket_factory=_socket)
         self._session = aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
         )
@@ -215,6 +219,14 @@ async def _whole(url: str, response: aiohttp.ClientResponse) -> bytes:
         if size > MAX_ANSWER_BYTES:
             raise Upstream(f"{url} answered more than {MAX_ANSWER_BYTES} bytes.")
     return b"".join(parts)
+
+
+def _socket(place: tuple[Any, ...]) -> socket.socket:
+    """For an address as `getaddrinfo` tells it."""
+    family, kind, protocol, *_ = place
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+    return made
 
 
 async def _within(limit_s: float, call: Awaitable[T]) -> T:

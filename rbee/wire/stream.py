@@ -90,8 +90,9 @@ class EventStream(Response):
             async with anyio.create_task_group() as group:
                 direct = scope.get(DIRECT, send)
                 group.start_soon(_until_gone, receive, group.cancel_scope)
-                self._watch(Connection(direct), group.cancel_scope)
-                await self._send_all(send, direct)
+                connection = Connection(direct)
+                self._watch(connection, group.cancel_scope)
+                await self._send_all(send, direct, connection)
                 group.cancel_scope.cancel()
         except* OSError:
             pass  # the reader's connection broke: on_close tells the writer
@@ -101,7 +102,7 @@ class EventStream(Response):
             if self._on_close is not None:
                 self._on_close()
 
-    async def _send_all(self, send: Send, direct: Send) -> None:
+    async def _send_all(self, send: Send, direct: Send, connection: Connection) -> None:
         """The head as the framework wants it, then body after body on the shortest way."""
         start: Message = {
             "type": "http.response.start",
@@ -126,7 +127,7 @@ class EventStream(Response):
                 if self._opened is not None:
                     self._opened()
                     self._opened = None
-                if not more:
+                if not more or connection.ending:
                     return
 
     def _push(self, direct: Send) -> None:
