@@ -51,8 +51,9 @@ DEADLINE_SLACK_MS = 500
 REATTACH_S = 1.0
 """How long a worker whose connection broke is given to take another."""
 CANCEL_S = 2.0
-PAUSE_S = 20.0
-"""How long nothing is read from a worker, at most, when those who read from us are slow."""
+PAUSE_S = 40.0
+"""How long nothing is read from a worker, at most, when those who read from us are slow: it cuts
+who takes nothing for a minute."""
 Emit = Callable[[Sequence[AnyEvent]], None]
 
 

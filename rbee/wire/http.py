@@ -25,7 +25,7 @@ SILENCE_S = 30.0
 IDLE_S = 60.0
 """How long an idle connection is kept; shorter than our servers keep it."""
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
-RECEIVE_BYTES = 256 * 1024
+RECEIVE_BYTES = 128 * 1024
 """What the system may hold of an answer that we do not read on: left to itself it takes megabytes,
 and a worker would write all of a long answer before it noticed that its reader has stopped."""
 _JSON = {"Content-Type": "application/json"}
