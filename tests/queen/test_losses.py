@@ -14,7 +14,7 @@ OK: dict[str, Any] = {"operation": "infer", "model": "bee", "prompt": "a b c"}
 def test_where_nobody_can_go_on_the_stream_ends_in_a_failed_event() -> None:
     with queen(orphan_grace_s=1) as q, stub(q.url, die_after=2, gap_s=0.05):
         events = ask("POST", f"{q.url}/v1/jobs", OK).events
-        assert [e["type"] for e in events] == ["token", "token", "moved", "failed"]
+        assert [e["type"] for e in events] == ["token", "token", "failed"]
         assert events[-1]["code"] == "worker_gone" and events[-1]["message"]
         chat = {"model": "bee", "messages": [{"role": "user", "content": "x"}]}
         until(lambda: not status(q.url)["workers"] or not status(q.url)["workers"][0]["alive"])
