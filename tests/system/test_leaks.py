@@ -22,6 +22,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counted in /pro
 ENDLESS: dict[str, Any] = {"model": "bee", "ignore_eos": True, "max_tokens": 1_900}
 WARM = 30
 """Cycles before the baseline: pools of threads and connections are as large as they get."""
+POOLED = 2
+"""Idle connections that one moment has and another has not; what leaks does so in every cycle."""
 
 
 class Kept(NamedTuple):
@@ -100,7 +102,7 @@ def test_streams_that_were_left_leave_nothing(
 
     def back() -> bool:
         return all(
-            now <= then
+            now <= then + POOLED
             for name, process in processes.items()
             for now, then in zip(kept(*process), before[name], strict=True)
         )
@@ -109,4 +111,4 @@ def test_streams_that_were_left_leave_nothing(
         fact(back, "the baseline")
     finally:
         after = {name: kept(*process) for name, process in processes.items()}
-        assert after == before or back(), (before, after)
+        assert back(), (before, after)
