@@ -22,8 +22,8 @@ from rbee.keeper.chaos.plan import Act, Reference, Scenario, Turn
 
 ROUND_S = 180.0
 BESIDE = 4
-ON_ITS_WAY_S = 0.05
-"""What was sent has been heard by then; an answer that was hit goes on later than that."""
+ON_ITS_WAY_S = 0.25
+"""What was sent has been heard by then, on a busy machine too."""
 
 
 class Stage:
