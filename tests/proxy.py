@@ -23,6 +23,7 @@ IN_FLIGHT = 1_024
 """Chunks that a slow link holds."""
 Kind = Literal["cut", "half-close", "stall"]
 Towards = Literal["client", "server"]
+Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
+        self._dialling: set[asyncio.Task[Ends]] = set()
+        """Never cancelled: asyncio forgets what it has opened by then."""
         self.url = ""
         self.connections = 0
         """Ever made."""
@@ -97,7 +100,7 @@ class Proxy:
     async def _close(self) -> None:
         assert self._server is not None
         self._server.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        tasks = asyncio.all_tasks() - {asyncio.current_task()} - self._dialling
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -109,35 +112,32 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         fault = self._fault if self._fault and self.connections <= self._fault.times else None
-        async with _dialled(self._target, writer) as (far_reader, far_writer):
-            if far_reader is None or far_writer is None:
+        async with self._dialled(writer) as far:
+            if far is None:
                 return
-            link = _Link(self, (reader, writer), (far_reader, far_writer), self._delay_s, fault)
+            link = _Link(self, (reader, writer), far, self._delay_s, fault)
             self._links.add(link)
             try:
                 await link.run()
             finally:
                 self._links.discard(link)
 
-
-Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-@asynccontextmanager
-async def _dialled(
-    target: tuple[str, int], near: asyncio.StreamWriter
-) -> AsyncIterator[tuple[asyncio.StreamReader | None, asyncio.StreamWriter | None]]:
-    """The connection to the server; nobody there resets the client. Both are closed after."""
-    far: asyncio.StreamWriter | None = None
-    try:
-        reader, far = await asyncio.open_connection(*target)
-        yield reader, far
-    except OSError:
-        _reset(near)
-        yield None, None
-    finally:
-        for writer in (near, far):
-            if writer is not None:
+    @asynccontextmanager
+    async def _dialled(self, near: asyncio.StreamWriter) -> AsyncIterator[Ends | None]:
+        """The connection to the server; nobody there resets the client. Both are closed after."""
+        dialling = asyncio.ensure_future(asyncio.open_connection(*self._target))
+        self._dialling.add(dialling)
+        try:
+            yield await asyncio.shield(dialling)
+        except OSError:
+            _reset(near)
+            yield None
+        finally:
+            writers = [near]
+            with contextlib.suppress(OSError):
+                writers.append((await dialling)[1])
+            self._dialling.discard(dialling)
+            for writer in writers:
                 writer.close()
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
