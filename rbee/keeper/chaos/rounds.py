@@ -22,8 +22,8 @@ from rbee.keeper.chaos.plan import Act, Reference, Scenario, Turn
 
 ROUND_S = 180.0
 BESIDE = 4
-ON_ITS_WAY_S = 0.25
-"""What was sent has been heard by then, on a busy machine too."""
+ON_ITS_WAY_S, LATE_S = 0.05, 0.25
+"""What was sent has been heard by then; on a busy machine somewhat later."""
 
 
 class Stage:
@@ -71,7 +71,8 @@ async def _round(scenario: Scenario, stage: Stage, turn: Turn, outcome: Outcome)
         strike = await ACTS[act](stage.fleet, victim, turn.salt)
     if strike is None:
         return
-    if was_over(victim, strike):
+    moves = "moved" in scenario.checks
+    if was_over(victim, strike, LATE_S if moves else ON_ITS_WAY_S):
         outcome.wrong += strike.wrong
         return
     strike.victim = victim
@@ -81,11 +82,12 @@ async def _round(scenario: Scenario, stage: Stage, turn: Turn, outcome: Outcome)
     outcome.strikes.append(strike)
 
 
-def was_over(victim: Heard, strike: Strike) -> bool:
+def was_over(victim: Heard, strike: Strike, limit_s: float = ON_ITS_WAY_S) -> bool:
     """Whether the answer had ended where it is made, and only its end was on its way: nothing
-    happened in the middle of it then."""
+    happened in the middle of it then. Where answers have to move, one that did not is believed to
+    have been over for longer."""
     unhurt = not victim.code and not victim.migrations
-    return unhurt and victim.ended - strike.at < ON_ITS_WAY_S
+    return unhurt and victim.ended - strike.at < limit_s
 
 
 async def _reached(stage: Stage, victim: Heard, turn: Turn) -> None:
