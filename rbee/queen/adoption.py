@@ -2,8 +2,8 @@
 
 1. Nothing is taken over before somebody asks for it: a second queen leaves the first one alone.
 2. A queen just started waits for the heartbeats before she says that nobody has a job.
-3. Of several workers that have an answer, the one that it moved to last is believed: those before
-   it were given up, and go on in vain.
+3. Of several workers that have an answer, the one that was asked last is believed: those before it
+   were given up, and go on in vain.
 """
 
 from __future__ import annotations

@@ -5,9 +5,11 @@ leased worker.
    without `done`. What the worker itself says (its error answer, its `failed` event) is raised.
 2. What the next worker needs to go on is kept here: the prompt's ids, and what each choice has
    said. A token that is not the next one is never passed on.
-   What this queen says herself, once a worker has been asked, is held back until the next one has
-   it: else she would have numbered what no worker knows, and could not die without a loss.
 3. A connection that broke to a worker that still answers is made again: nothing is computed anew.
+4. What this queen says herself, once a worker has been asked, is held back until the next one has
+   it: else she would have numbered what no worker knows, and could not die without a loss.
+
+It is long because passing on, holding back and going on share all of one answer's state.
 """
 
 from __future__ import annotations
