@@ -1,4 +1,4 @@
-"""The waiting line and the leases: the single writer of both.
+"""The waiting line and the leases: the single writer of both, and long for that reason.
 
 1. A request takes a ticket; when the scheduler finds it a worker at once, it never waits.
 2. Whenever something changes (a beat, a lease given back, an errand ended, a tick of the clock)
